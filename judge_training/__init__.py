@@ -1,0 +1,1 @@
+"""Producing and measuring a generative judge."""

@@ -1,0 +1,1 @@
+"""What people run: the `autoj` command, typed recipes, and the recipes themselves."""

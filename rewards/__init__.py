@@ -1,0 +1,1 @@
+"""Judgments and how they become rewards: the leaf package of autoj."""

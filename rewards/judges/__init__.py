@@ -1,0 +1,1 @@
+"""Judges and the backends they ask."""

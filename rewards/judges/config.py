@@ -1,0 +1,85 @@
+"""What a user says of a judge, as typed settings. Imports no torch: recipes and `--help` read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+"""The embedded default model, by the name that every `model` setting accepts."""
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: no unknown keys, no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DecodingSettings(Settings):
+    """Overrides of the protocol's decoding; what is left out is the protocol's."""
+
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Token limit of the judge's answer."""
+    temperature: float | None = Field(default=None, ge=0.0)
+    """0 is greedy."""
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Nucleus of the draw."""
+    samples: int | None = Field(default=None, ge=1)
+    """Draws for each question (self-consistency); more than 1 needs a temperature above 0."""
+    seed: int | None = None
+    """Seed of the draws."""
+
+
+class EndpointSettings(Settings):
+    """An OpenAI-compatible server."""
+
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """Address of the server, up to and with /v1."""
+    api: Literal["chat", "completions"] = "chat"
+    """Which of the two APIs to call; `completions` takes the judge's own chat wrapping and can score strings."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key (never the key itself)."""
+    concurrency: int = Field(default=16, ge=1, le=4096)
+    """Requests under way at once."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds before a request counts as failed."""
+    max_retries: int = Field(default=3, ge=0)
+    """Retries by the client before a request counts as failed."""
+    top_logprobs: int = Field(default=20, ge=0, le=20)
+    """Alternatives asked for at every token; 0 asks for none, and then there are no expected ratings."""
+
+
+class JudgeSettings(Settings):
+    """Which judge, and how it is asked."""
+
+    backend: Literal["transformers", "endpoint", "scripted"] = "transformers"
+    """In-process model, OpenAI-compatible server, or the rule-based demo judge."""
+    model: str = DEFAULT_MODEL
+    """A folder, a hub id, the embedded default model's name, or the model's name on the server."""
+    adapter: Path | None = None
+    """Folder of a LoRA adapter to put on the model."""
+    protocol: Path | None = None
+    """A judge_protocol.json or its folder; without it the checkpoint's own, else the built-in one."""
+    mode: Literal["critique", "direct"] = "direct"
+    """Write a critique and then the verdict, or read the verdict's distribution at once."""
+    decoding: DecodingSettings = DecodingSettings()
+    """Overrides of the protocol's decoding."""
+    dtype: Dtype = "auto"
+    """auto: bfloat16 on a GPU that has it, else float32."""
+    attention: Attention = "auto"
+    """auto: FlashAttention 2 where it is installed and on CUDA, else SDPA."""
+    batch_size: int = Field(default=8, ge=1)
+    """Questions in one batch of the in-process judge."""
+    max_prompt_tokens: int = Field(default=4096, ge=16)
+    """A longer question is not cut but counted as prompt_too_long."""
+    rule: Literal["longer", "shorter", "keyword"] = "longer"
+    """The scripted judge's rule (for demos and tests)."""
+    endpoint: EndpointSettings = EndpointSettings()
+    """The server, when the backend is `endpoint`."""
+    cache: Path | None = None
+    """SQLite file of finished judgments; the recipes put one into the run folder."""
