@@ -71,6 +71,8 @@ class Question:
     """The judge's prompt, filled in: it becomes the user turn of the judge's conversation."""
     answer_start: str = ""
     """Text that the judge's turn is made to begin with ("" leaves it free)."""
+    answer_end: str = ""
+    """Text that closes a choice when the question is scored; it tells "1" from the beginning of "10"."""
     query: str = ""
     """The user's query inside `content`, as the judge sees it (for scripted backends and logs)."""
     responses: tuple[str, ...] = ()
