@@ -19,3 +19,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data beside the repository (set AUTOJ_DATA to its folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random Llama with its tokenizer; read it, never write to it."""
+    from tests.tiny_model import build_tiny_model
+
+    return build_tiny_model(tmp_path_factory.mktemp("tiny_model"))
