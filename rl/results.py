@@ -40,6 +40,8 @@ class BestOfNCurve(Record):
     """Prompts with at least one scored candidate at every k shown."""
     unscored: int
     """Candidates left out because they have no reward."""
+    prompts_left_out: int = 0
+    """Prompts left out because they have fewer scored candidates than the largest k."""
 
 
 class Evaluation(Record):
@@ -53,6 +55,10 @@ class Evaluation(Record):
     abstained: int
     """Comparisons whose two orders disagreed."""
     unparsed: int
+    identical: int = 0
+    """Ties (of those counted above) whose two responses are the same text: the judge was not asked."""
+    missing: int = 0
+    """Prompts left out because one side has no response to them."""
     win_rate: Estimate | None
     """(wins + ties / 2) / decided comparisons, bootstrap over prompts; None when nothing was decided."""
     policy_tokens: float | None = None
