@@ -6,6 +6,8 @@ thing. A message says what was expected, what came, and what to do. Two branches
 of the command line: `InputError` is 2 (the user can fix the input), every other one is 1 (the run failed).
 """
 
+from collections.abc import Sequence
+
 
 class AutojError(Exception):
     """Root of every error raised by autoj."""
@@ -20,6 +22,19 @@ class MissingFileError(InputError, FileNotFoundError):
 
     def __str__(self) -> str:
         return ValueError.__str__(self)
+
+
+class DisconnectedComparisonsError(InputError):
+    """The decided comparisons of a prompt do not reach from every candidate to every other one."""
+
+    def __init__(self, components: Sequence[Sequence[str]]) -> None:
+        self.components = tuple(tuple(component) for component in components)
+        """The candidate ids of each connected part."""
+        parts = "; ".join("{" + ", ".join(component) + "}" for component in self.components)
+        super().__init__(
+            f"expected comparisons that connect all candidates, got {len(self.components)} parts without a decided "
+            f"comparison between them: {parts}. Compare across the parts, or leave candidates out"
+        )
 
 
 class RunError(AutojError, RuntimeError):
