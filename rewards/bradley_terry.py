@@ -94,7 +94,7 @@ def objective(x: Floats, outcomes: Outcomes, *, prior: float, tie: float | None)
     logits, partition = _logits(x, outcomes, tie)
     totals = outcomes.weights.sum(axis=1)
     # An impossible outcome without weight counts nothing (0 times minus infinity).
-    taken = np.where(outcomes.weights > 0, outcomes.weights * logits, 0.0)
+    taken = outcomes.weights * np.where(outcomes.weights > 0, logits, 0.0)
     strengths, eta = x[:-1], x[-1] - log(TIE_MEDIAN)
     # With a fixed tie parameter the last coordinate keeps only its prior, which holds it where it starts.
     value = float((totals * partition).sum() - taken.sum())
