@@ -51,6 +51,8 @@ class RunFolder:
         """`BestOfNCurve`."""
         self.policy = path / "policy"
         """The trained policy (or its adapter)."""
+        self.evaluation_prompts = path / "evaluation" / "prompts.jsonl"
+        """Held-out prompts."""
         self.evaluation_candidates = path / "evaluation" / "candidates.jsonl"
         self.evaluation_comparisons = path / "evaluation" / "comparisons.jsonl"
         self.evaluation = path / "evaluation.json"

@@ -1,0 +1,229 @@
+"""The typed recipes: one class a kind, its sections shared.
+
+A kind lists the sections that its job uses and no other, so an unused key is an error and not a silence.
+The class defaults are the vetted setting. Imports no torch: `autoj check` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from rewards.columns import ColumnMap
+from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings, Settings
+from rewards.ratings import LengthTerm
+from rewards.select_settings import PairSettings, SelectSettings
+from rl.training_settings import DPOSettings, SFTSettings
+
+
+class PromptSettings(Settings):
+    """Which prompts."""
+
+    source: str = "bundled"
+    """`bundled`, or a .jsonl, .json, .csv or .parquet file."""
+    limit: int | None = Field(default=None, ge=1)
+    """Use this many, balanced over scenarios where they are known; all without it."""
+    columns: ColumnMap = ColumnMap()
+    """Names of the columns, where they are not the usual ones."""
+    on_bad: Literal["skip", "error"] = "skip"
+    """Count and leave out a row that cannot be used, or stop at it."""
+
+
+class PolicySettings(Settings):
+    """The model that answers and is trained."""
+
+    model: str = DEFAULT_MODEL
+    """A folder, a hub id, or the embedded default model's name."""
+    adapter: Path | None = None
+    """Folder of a LoRA adapter to put on it."""
+    dtype: Dtype = "auto"
+    """auto: bfloat16 on a GPU that has it, else float32."""
+    attention: Attention = "auto"
+    """auto: FlashAttention 2 where it is installed and on CUDA, else SDPA."""
+
+
+class SamplingSettings(Settings):
+    """How candidates are drawn."""
+
+    n: int = Field(default=4, ge=1)
+    """Candidates for each prompt."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Token limit of a candidate."""
+    temperature: float = Field(default=1.0, ge=0.0)
+    """0 is greedy, and then all candidates of a prompt are the same."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Nucleus of the draw; 1 is the policy's own distribution."""
+    top_k: int = Field(default=0, ge=0)
+    """Only the k most probable tokens; 0 is all."""
+    batch_size: int = Field(default=16, ge=1)
+    """Candidates in one batch; does not change a candidate."""
+
+
+class ComparisonSettings(Settings):
+    """Which pairs of candidates the judge compares."""
+
+    design: Literal["none", "all", "circular", "anchor", "ties"] = "none"
+    """all: every pair; circular: a ring; anchor: each against the first; ties: only those rated equal."""
+    both_orders: bool = True
+    """Ask in both orders and abstain where they disagree."""
+
+
+class RewardSettings(Settings):
+    """How judgments become one number for each candidate."""
+
+    source: Literal["ratings", "win_rate", "bradley_terry"] = "ratings"
+    """From ratings, or from comparisons (which then need a design)."""
+    rescale: tuple[float, float] | None = None
+    """Bounds of the judge's scale that become 0 and 1; null leaves ratings as they are."""
+    centre: bool = False
+    """Subtract the mean of the prompt's candidates."""
+    clip: float | None = Field(default=None, gt=0)
+    """Absolute bound."""
+    length: LengthTerm | None = None
+    """A price on length, kept as a part of its own."""
+    soft: bool = False
+    """Bradley-Terry on verdict probabilities instead of verdicts."""
+
+
+class EvaluationSettings(Settings):
+    """The trained policy against the start policy, on prompts that were not trained on."""
+
+    prompts: int = Field(default=32, ge=1)
+    """Prompts held out from the same source."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Token limit of a response."""
+    temperature: float = Field(default=0.0, ge=0.0)
+    """0 is greedy."""
+
+
+class FailureSettings(Settings):
+    """When failing judgments stop a run."""
+
+    limit: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Share of judgments that may fail."""
+    minimum: int = Field(default=20, ge=1)
+    """Judgments before the share is looked at."""
+
+
+class TrackSettings(Settings):
+    """Weights & Biases."""
+
+    mode: Literal["auto", "offline", "online", "off"] = "auto"
+    """auto: online with a key in WANDB_API_KEY, else offline. metrics.jsonl is written in any case."""
+    project: str = "autoj"
+    """W&B project."""
+
+
+class BaseRecipe(Settings):
+    """What every recipe has."""
+
+    seed: int = 0
+    """Seed of everything drawn."""
+    output: Path = Path("runs/run")
+    """The run folder."""
+    judge: JudgeSettings = JudgeSettings()
+    """Who judges, and how."""
+    failures: FailureSettings = FailureSettings()
+    """The failure budget."""
+    track: TrackSettings = TrackSettings()
+    """Weights & Biases."""
+
+
+class SamplingRecipe(BaseRecipe):
+    """What every recipe has that samples from a policy."""
+
+    prompts: PromptSettings = PromptSettings()
+    """Which prompts."""
+    policy: PolicySettings = PolicySettings()
+    """Which model answers them."""
+    sampling: SamplingSettings = SamplingSettings()
+    """How it answers."""
+    compare: ComparisonSettings = ComparisonSettings()
+    """Which candidates are compared."""
+    reward: RewardSettings = RewardSettings()
+    """How judgments become rewards."""
+
+
+class QuickstartRecipe(SamplingRecipe):
+    """The whole pipeline once: sample, judge, Best-of-N, select, pairs, DPO, evaluate."""
+
+    recipe: Literal["quickstart"] = "quickstart"
+    select: SelectSettings = SelectSettings()
+    """Rejection sampling: which candidates are kept."""
+    pairs: PairSettings = PairSettings()
+    """Which preference pairs are made."""
+    train: DPOSettings = DPOSettings()
+    """DPO."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's DPOConfig."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
+
+
+class BestOfNRecipe(SamplingRecipe):
+    """Sample N candidates, judge them, and measure Best-of-k for every k up to N."""
+
+    recipe: Literal["best_of_n"] = "best_of_n"
+    select: SelectSettings = SelectSettings()
+    """What is written to selected.jsonl."""
+
+
+class FilterRecipe(BaseRecipe):
+    """Judge candidates that exist already; keep the good ones and make preference pairs."""
+
+    recipe: Literal["filter"] = "filter"
+    candidates: str
+    """File of responses with their prompts."""
+    columns: ColumnMap = ColumnMap()
+    """Names of its columns, where they are not the usual ones."""
+    on_bad: Literal["skip", "error"] = "skip"
+    """Count and leave out a row that cannot be used, or stop at it."""
+    compare: ComparisonSettings = ComparisonSettings()
+    """Which candidates are compared."""
+    reward: RewardSettings = RewardSettings()
+    """How judgments become rewards."""
+    select: SelectSettings = SelectSettings()
+    """Which candidates are kept."""
+    pairs: PairSettings = PairSettings()
+    """Which preference pairs are made."""
+
+
+class RejectionSamplingRecipe(SamplingRecipe):
+    """Rejection-sampling fine-tuning: sample, judge, keep the best, fine-tune on them, evaluate."""
+
+    recipe: Literal["rft"] = "rft"
+    select: SelectSettings = SelectSettings()
+    """Which candidates are trained on."""
+    train: SFTSettings = SFTSettings()
+    """Supervised fine-tuning."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's SFTConfig."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
+
+
+class DPORecipe(SamplingRecipe):
+    """Sample, judge, make preference pairs, train with DPO, evaluate."""
+
+    recipe: Literal["dpo"] = "dpo"
+    pairs: PairSettings = PairSettings()
+    """Which preference pairs are made."""
+    train: DPOSettings = DPOSettings()
+    """DPO."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's DPOConfig."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
+
+
+Recipe = QuickstartRecipe | BestOfNRecipe | FilterRecipe | RejectionSamplingRecipe | DPORecipe
+
+KINDS: dict[str, type[Recipe]] = {
+    "quickstart": QuickstartRecipe,
+    "best_of_n": BestOfNRecipe,
+    "filter": FilterRecipe,
+    "rft": RejectionSamplingRecipe,
+    "dpo": DPORecipe,
+}

@@ -1,0 +1,254 @@
+"""The arrows of the pipeline, each one function: from the file before it to its own file in the run folder.
+
+    prompts -> candidates -> judgments, comparisons -> rewards -> selected, pairs -> policy -> evaluation
+
+Every function can be called again on a folder where it has finished (it then reads its file) or was stopped
+half-way (it then does what is missing). A model is loaded inside the stage that needs it and let go at its
+end, so that judge and policy never have to fit side by side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+
+from recipes.job import Job
+from recipes.schema import (
+    ComparisonSettings,
+    EvaluationSettings,
+    FailureSettings,
+    PolicySettings,
+    PromptSettings,
+    RewardSettings,
+    SamplingSettings,
+)
+from recipes.splitting import choose_prompts
+from rewards.jsonl import read_records, write_records
+from rewards.judges.base import CompareItem, Judge, RateItem
+from rewards.judges.config import JudgeSettings
+from rewards.judging import compare_to_file, rate_to_file
+from rewards.types import Candidate, Comparison, Judgment, Prompt, Reward, Scored, Unscored
+
+RecordT = TypeVar("RecordT", bound=BaseModel)
+SCORED: TypeAdapter[Reward | Unscored] = TypeAdapter(Scored)
+
+
+def prepare_prompts(
+    job: Job, settings: PromptSettings, *, held_out: int, seed: int
+) -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts to work on and, from the same source, others for the evaluation."""
+    run = job.run
+    if not job.done("prompts"):
+        with job.stage("prompts", "Reading prompts") as counts:
+            prompts, skipped = _read_source(settings)
+            work, rest = choose_prompts(prompts, limit=settings.limit, held_out=held_out, seed=seed)
+            write_records(run.prompts, work)
+            run.evaluation_prompts.parent.mkdir(exist_ok=True)
+            write_records(run.evaluation_prompts, rest)
+            counts |= {"prompts": len(work), "held_out": len(rest)}
+            counts |= {f"skipped_{reason}": count for reason, count in skipped.items()}
+    return _read(run.prompts, Prompt), _read(run.evaluation_prompts, Prompt)
+
+
+def _read_source(settings: PromptSettings) -> tuple[list[Prompt], Mapping[str, int]]:
+    if settings.source == "bundled":
+        from recipes.bundled import bundled_prompts
+
+        return bundled_prompts(), {}
+    from rewards.inputs import read_prompts
+
+    result = read_prompts(Path(settings.source), columns=settings.columns, on_bad=settings.on_bad)
+    return list(result.records), result.skipped
+
+
+def sample_candidates(
+    job: Job, policy: PolicySettings, sampling: SamplingSettings, prompts: Sequence[Prompt], *, seed: int
+) -> list[Candidate]:
+    """N candidates for every prompt."""
+    if not job.done("sample"):
+        with job.stage("sample", f"Sampling {sampling.n} candidates for each of {len(prompts)} prompts") as counts:
+            candidates = _sample(policy, sampling, prompts, job.run.candidates, seed=seed)
+            counts |= {"candidates": len(candidates), "cut_off": sum(c.finish_reason == "length" for c in candidates)}
+            counts |= {"tokens": sum(c.token_count or 0 for c in candidates)}
+        job.tracker.artifact("candidates", job.run.candidates, inputs=())
+    return _read(job.run.candidates, Candidate)
+
+
+def _sample(
+    policy: PolicySettings, sampling: SamplingSettings, prompts: Sequence[Prompt], path: Path, *, seed: int
+) -> list[Candidate]:
+    from rewards.judges.local_model import load_model
+    from rl.sampling import sample_to_file
+
+    model = load_model(policy.model, adapter=policy.adapter, dtype=policy.dtype, attention=policy.attention)
+    return list(
+        sample_to_file(
+            model,
+            prompts,
+            path,
+            n=sampling.n,
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            batch_size=sampling.batch_size,
+            seed=seed,
+        )
+    )
+
+
+def rate_candidates(
+    job: Job,
+    settings: JudgeSettings,
+    failures: FailureSettings,
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidate],
+) -> list[Judgment]:
+    """A rating of every candidate."""
+    if not job.done("rate"):
+        by_id = {prompt.id: prompt for prompt in prompts}
+        items = [RateItem(prompt=by_id[c.prompt_id], candidate=c) for c in candidates]
+        with job.stage("rate", f"Judging: {len(items)} ratings ({settings.mode} mode)") as counts:
+            judge = open_judge(job, settings)
+            judgments = rate_to_file(judge, items, job.run.judgments, limit=failures.limit, minimum=failures.minimum)
+            counts |= {"ratings": len(judgments)} | _failures(judgments)
+        job.tracker.artifact("judgments", job.run.judgments, inputs=[job.run.candidates])
+    return _read(job.run.judgments, Judgment)
+
+
+def compare_candidates(
+    job: Job,
+    settings: JudgeSettings,
+    failures: FailureSettings,
+    design: ComparisonSettings,
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidate],
+    judgments: Sequence[Judgment],
+    *,
+    seed: int,
+) -> list[Comparison]:
+    """Comparisons of the pairs that the design names."""
+    if design.design == "none":
+        return []
+    if not job.done("compare"):
+        items = _pair_items(design.design, prompts, candidates, judgments, seed=seed)
+        orders = "both orders" if design.both_orders else "one order"
+        with job.stage("compare", f"Judging: {len(items)} comparisons in {orders}") as counts:
+            judge = open_judge(job, settings)
+            comparisons = compare_to_file(
+                judge,
+                items,
+                job.run.comparisons,
+                both_orders=design.both_orders,
+                limit=failures.limit,
+                minimum=failures.minimum,
+            )
+            counts |= {"comparisons": len(comparisons)} | _orders(comparisons)
+        job.tracker.artifact("comparisons", job.run.comparisons, inputs=[job.run.candidates])
+    return _read(job.run.comparisons, Comparison)
+
+
+def _pair_items(
+    design: Literal["all", "circular", "anchor", "ties"],
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidate],
+    judgments: Sequence[Judgment],
+    *,
+    seed: int,
+) -> list[CompareItem]:
+    from rewards.designs import pairs_for
+    from rewards.ratings import rewards_from_ratings
+
+    rated = {r.candidate_id: r for r in rewards_from_ratings(judgments) if isinstance(r, Reward)}
+    groups: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        groups[candidate.prompt_id].append(candidate)
+    by_id = {candidate.id: candidate for candidate in candidates}
+    return [
+        CompareItem(prompt=prompt, first=by_id[first], second=by_id[second])
+        for prompt in prompts
+        for first, second in pairs_for(groups[prompt.id], design, rewards=rated, anchor=None, seed=seed)
+    ]
+
+
+def make_rewards(
+    job: Job,
+    settings: RewardSettings,
+    candidates: Sequence[Candidate],
+    judgments: Sequence[Judgment],
+    comparisons: Sequence[Comparison],
+) -> list[Reward | Unscored]:
+    """One reward, or the reason why there is none, for every candidate."""
+    if not job.done("reward"):
+        with job.stage("reward", f"Rewards from {settings.source.replace('_', ' ')}") as counts:
+            scored = _rewards(settings, candidates, judgments, comparisons)
+            write_records(job.run.rewards, scored)
+            values = [reward.value for reward in scored if isinstance(reward, Reward)]
+            counts |= {"rewards": len(values), "unscored": len(scored) - len(values)}
+            counts |= {"mean_reward": sum(values) / len(values)} if values else {}
+    return list(read_records(job.run.rewards, SCORED))
+
+
+def _rewards(
+    settings: RewardSettings,
+    candidates: Sequence[Candidate],
+    judgments: Sequence[Judgment],
+    comparisons: Sequence[Comparison],
+) -> list[Reward | Unscored]:
+    if settings.source == "ratings":
+        from rewards.ratings import rewards_from_ratings
+
+        return rewards_from_ratings(
+            judgments,
+            candidates={candidate.id: candidate for candidate in candidates},
+            rescale=settings.rescale,
+            centre=settings.centre,
+            clip=settings.clip,
+            length=settings.length,
+        )
+    from rewards.verdicts import rewards_from_comparisons
+
+    return rewards_from_comparisons(comparisons, candidates, method=settings.source, soft=settings.soft)
+
+
+def measure_best_of_n(job: Job, scored: Sequence[Reward | Unscored], *, seed: int) -> None:
+    """The Best-of-N curve of the rewards."""
+    from rl.best_of_n import best_of_n_curve
+
+    if job.done("best_of_n"):
+        return
+    with job.stage("best_of_n", "Best-of-N curve") as counts:
+        curve = best_of_n_curve(scored, seed=seed)
+        job.run.best_of_n.write_text(curve.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        for point in curve.points:
+            job.tracker.scalars("best_of_n_curve", point.k, {"reward": point.reward.value, "kl": point.kl})
+        if curve.points:
+            last = curve.points[-1]
+            counts |= {"k": last.k, "gain": last.gain.value, "gain_low": last.gain.low, "gain_high": last.gain.high}
+
+
+def open_judge(job: Job, settings: JudgeSettings) -> Judge:
+    """The judge of this run, with the run's cache; its card goes into the folder."""
+    from rewards.judges.load import load_judge
+
+    judge = load_judge(settings if settings.cache else settings.model_copy(update={"cache": job.run.cache}))
+    job.run.judge.write_text(judge.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return judge
+
+
+def _failures(judgments: Sequence[Judgment]) -> dict[str, int]:
+    failed = Counter(j.outcome.reason for j in judgments if j.outcome.kind == "unparsed")
+    return {f"failed_{reason}": count for reason, count in failed.items()}
+
+
+def _orders(comparisons: Sequence[Comparison]) -> dict[str, int]:
+    return dict(Counter(c.outcome.kind if c.outcome.kind == "verdict" else c.outcome.reason for c in comparisons))
+
+
+def _read(path: Path, kind: type[RecordT]) -> list[RecordT]:
+    return list(read_records(path, kind))
