@@ -169,6 +169,11 @@ class Judgment(Record):
     """Digest of the judge (weights, protocol, decoding) that gave it."""
     sample_values: tuple[float, ...] = ()
     """With self-consistency, the rating of every sample that could be read."""
+    unparsed_samples: int = Field(default=0, ge=0)
+    """With self-consistency, the samples that could not be read."""
+    mass: float | None = None
+    """Share of the model's probability on any verdict, where the distribution was read: low means that the model
+    would hardly have written a verdict there."""
     prompt_tokens: int | None = None
     new_tokens: int | None = None
 
