@@ -35,13 +35,14 @@ from rewards.types import Record
 CriterionType = Literal["basic", "content", "format", "style"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=1000)]
+CriterionId = Annotated[str, StringConstraints(min_length=3, max_length=161)]
 SHARED_FILE = "shared.yaml"
 
 
 class Criterion(Record):
     """One thing that a careful reader of a response looks for."""
 
-    id: Name
+    id: CriterionId
     """`owner/name`, where the owner is a shared set or a scenario."""
     name: Name
     type: CriterionType
@@ -58,7 +59,7 @@ class Scenario(Record):
     description: str = ""
     shared: tuple[Name, ...] = ()
     """The shared sets that it takes in."""
-    criteria: tuple[Name, ...] = Field(min_length=1)
+    criteria: tuple[CriterionId, ...] = Field(min_length=1)
     """Ids of all its criteria: those of the shared sets first, then its own."""
 
 
@@ -161,7 +162,7 @@ def _load(folder: Path) -> Catalog:
     files = {path: read_yaml(path, _GroupFile) for path in sorted(folder.glob("*.yaml")) if path.name != SHARED_FILE}
     if not files:
         raise InputError(f"expected group files (*.yaml beside {SHARED_FILE}) in {folder}, found none")
-    _refuse_two_owners(files)
+    _refuse_two_owners(files, tuple(shared))
     scenarios: list[Scenario] = []
     criteria = [criterion for members in shared.values() for criterion in members]
     for path, file in sorted(files.items(), key=lambda item: _group_rank(item[1].group)):
@@ -228,11 +229,13 @@ def _scenario(name: str, group: str, entry: _Entry, criteria: list[Criterion], w
     )
 
 
-def _refuse_two_owners(files: dict[Path, _GroupFile]) -> None:
-    """Refuse a scenario that two files describe."""
+def _refuse_two_owners(files: dict[Path, _GroupFile], sets: tuple[str, ...]) -> None:
+    """Refuse a scenario that two files describe, or that has the name of a shared set: ids would collide."""
     owner: dict[str, Path] = {}
     for path, file in files.items():
         for name in file.scenarios:
+            if name in sets:
+                raise InputError(f"{path}: the scenario {name!r} has the name of a shared set: rename it")
             if name in owner:
                 raise InputError(
                     f"expected each scenario in one file, got {name!r} in {owner[name]} and {path}: remove one"

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
-from judge_training.scenarios.catalog import Catalog, Criterion, Scenario
+from judge_training.scenarios.catalog import Catalog, Criterion, Name, Scenario
 from judge_training.scenarios.names import group_of, groups
 from judge_training.scenarios.yaml_file import StrictLoader, checked, load_yaml, read_text
 from rewards.errors import InputError, MissingFileError
@@ -30,7 +30,7 @@ class _Item(BaseModel):
     type: Literal["basic", "content", "format", "style"]
 
 
-class _ReleasedFile(RootModel[dict[str, dict[str, _Item]]]):
+class _ReleasedFile(RootModel[dict[str, dict[Name, _Item]]]):
     """Sections (a basic set that was taken in, or the scenario's own) of criteria by name."""
 
 

@@ -191,6 +191,8 @@ def test_a_copy_of_the_shipped_folder_can_be_extended(tmp_path: Path):
     [
         (GROUP.replace("content:", "contents:"), "did you mean 'content'"),
         (GROUP.replace("[text]", "[txt]"), "did you mean text"),
+        (GROUP.replace("menu_planning", "text"), "name of a shared set"),
+        (GROUP.replace("courses agree", "c" * 81), "at most 80 characters"),
         (GROUP + "      courses agree: Once more the same name is used.\n", "stands twice"),
         (GROUP + "    style:\n      courses agree: The same name under another type.\n", "there twice"),
         (GROUP.replace("courses agree", "prose"), "'prose' is there twice"),
@@ -220,6 +222,11 @@ def test_all_misfits_are_told_at_once(tmp_path: Path):
 def test_a_scenario_in_two_files_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"a\.yaml and .*b\.yaml"):
         load_scenarios(_folder(tmp_path, a=GROUP, b=GROUP))
+
+
+def test_the_longest_names_still_make_an_id(tmp_path: Path):
+    text = GROUP.replace("menu_planning", "m" * 80).replace("courses agree", "c" * 80)
+    assert len(load_scenarios(_folder(tmp_path, cooking=text)).criteria[-1].id) == 161
 
 
 def test_missing_or_empty_folder(tmp_path: Path):
