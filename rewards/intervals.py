@@ -72,13 +72,15 @@ def bootstrap(
     value = float(statistic(np.arange(len(clusters)))) if clusters else math.nan
     if math.isnan(value):
         return None
-    members: dict[str, list[int]] = {}
-    for position, cluster in enumerate(clusters):
-        members.setdefault(cluster, []).append(position)
-    groups = [np.array(positions, dtype=np.intp) for positions in members.values()]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
+    cluster_of = np.array([numbers[name] for name in clusters], dtype=np.intp)
     random = np.random.default_rng(seed)
-    draws = (random.integers(len(groups), size=len(groups)) for _ in range(resamples))
-    values = np.array([statistic(np.concatenate([groups[index] for index in draw])) for draw in draws])
+
+    def resample() -> NDArray[np.intp]:
+        drawn = np.bincount(random.integers(len(numbers), size=len(numbers)), minlength=len(numbers))
+        return np.repeat(np.arange(len(clusters)), drawn[cluster_of])
+
+    values = np.array([statistic(resample()) for _ in range(resamples)])
     values = values[~np.isnan(values)]
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail]) if len(values) else (value, value)
