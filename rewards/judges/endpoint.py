@@ -142,7 +142,8 @@ class EndpointBackend:
     async def _distribution(
         self, client: AsyncOpenAI, question: Question, choices: tuple[str, ...]
     ) -> Distribution | Unparsed:
-        found = dict.fromkeys(choices, 0.0)
+        whole = {choice + question.answer_end: choice for choice in choices}
+        found = dict.fromkeys(whole, 0.0)
         forks, undecided, prompt_tokens = {"": 1.0}, 0.0, None
         for _ in range(_MAX_FORKS):
             if not forks:
@@ -167,7 +168,8 @@ class EndpointBackend:
         settled = settle(found, undecided + sum(forks.values()))
         if isinstance(settled, Unparsed):
             return settled
-        return Distribution(settled.probabilities, settled.mass, prompt_tokens)
+        shares = {whole[text]: share for text, share in settled.probabilities.items()}
+        return Distribution(shares, settled.mass, prompt_tokens)
 
     async def _probe(self, client: AsyncOpenAI) -> Abilities:
         await self._check_models(client)

@@ -1,0 +1,127 @@
+"""From settings to a judge that can be asked.
+
+The protocol is the one named, else the checkpoint's own (`judge_protocol.json` in the adapter's or the model's
+folder), else the built-in one. A model counts as trained to judge when it brings its own protocol, or is one of
+AUTO-J's released judges; the card says so, and warns when a trained judge is asked in words it was not trained on.
+
+This module imports torch only when the in-process backend is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Unpack
+
+from pydantic import ValidationError
+from typing_extensions import TypedDict
+
+from rewards.errors import InputError
+from rewards.judges.base import Backend
+from rewards.judges.cache import JudgmentCache
+from rewards.judges.config import Attention, DecodingSettings, Dtype, EndpointSettings, JudgeSettings
+from rewards.judges.generative import GenerativeJudge, Mode
+from rewards.judges.scripted import Rule, rule_backend
+from rewards.protocol.builtin import builtin_protocol
+from rewards.protocol.spec import PROTOCOL_FILE, Decoding, JudgeProtocol
+
+RELEASED_JUDGES = ("autoj-13b", "autoj-bilingual-6b")
+"""Models of the AUTO-J release, by the part of their names that they share with copies and quantisations."""
+
+
+class JudgeOverrides(TypedDict, total=False):
+    """The fields of `JudgeSettings`, each optional."""
+
+    backend: str
+    model: str
+    adapter: Path | None
+    protocol: Path | None
+    mode: Mode
+    decoding: DecodingSettings
+    dtype: Dtype
+    attention: Attention
+    batch_size: int
+    max_prompt_tokens: int
+    rule: Rule
+    endpoint: EndpointSettings
+    cache: Path | None
+
+
+def load_judge(settings: JudgeSettings | None = None, **overrides: Unpack[JudgeOverrides]) -> GenerativeJudge:
+    """The judge that the settings describe; `overrides` are fields of `JudgeSettings`.
+
+    Raises InputError for settings, protocols or models that cannot be used. A server is not asked yet.
+    """
+    settings = _merged(settings or JudgeSettings(), overrides)
+    protocol, own = find_protocol(settings)
+    released = is_released_judge(settings.model)
+    trained = settings.backend != "scripted" and (own or released)
+    warnings = []
+    if released and not own and settings.protocol is None:
+        warnings.append(
+            "this AUTO-J model is asked with the built-in prompts, which it was not trained on; "
+            "`autoj import-protocol` learns its own from the release's files"
+        )
+    return GenerativeJudge(
+        _backend(settings, protocol, trained),
+        protocol,
+        settings.mode,
+        decoding=_decoding(protocol.decoding, settings.decoding),
+        cache=None if settings.cache is None else JudgmentCache(settings.cache),
+        warnings=tuple(warnings),
+    )
+
+
+def find_protocol(settings: JudgeSettings) -> tuple[JudgeProtocol, bool]:
+    """The protocol to ask with, and whether the checkpoint brings one of its own."""
+    own = None
+    if settings.backend != "scripted":
+        folders = [folder for folder in (settings.adapter, _folder(settings.model)) if folder is not None]
+        own = next((folder for folder in folders if (folder / PROTOCOL_FILE).is_file()), None)
+    chosen = settings.protocol or own
+    return JudgeProtocol.load(chosen) if chosen else builtin_protocol(), own is not None
+
+
+def is_released_judge(model: str) -> bool:
+    """Whether a name is that of one of AUTO-J's released judges (or of a copy that kept the name)."""
+    name = Path(model).name.lower()
+    return any(name.startswith(released) for released in RELEASED_JUDGES)
+
+
+def _folder(model: str) -> Path | None:
+    path = Path(model)
+    return path if path.is_dir() else None
+
+
+def _merged(settings: JudgeSettings, overrides: JudgeOverrides) -> JudgeSettings:
+    try:
+        return JudgeSettings.model_validate({**settings.model_dump(), **overrides})
+    except ValidationError as error:
+        named = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+        raise InputError(f"these are not settings of a judge: {named}") from error
+
+
+def _decoding(base: Decoding, given: DecodingSettings) -> Decoding:
+    try:
+        return Decoding.model_validate(base.model_dump() | given.model_dump(exclude_none=True))
+    except ValidationError as error:
+        raise InputError(f"the judge's decoding does not fit together: {error.errors()[0]['msg']}") from error
+
+
+def _backend(settings: JudgeSettings, protocol: JudgeProtocol, trained: bool) -> Backend:
+    if settings.backend == "scripted":
+        return rule_backend(settings.rule, protocol)
+    if settings.backend == "endpoint":
+        from rewards.judges.endpoint import EndpointBackend
+
+        return EndpointBackend(settings.model, settings.endpoint, protocol.chat, trained=trained)
+    from rewards.judges.local_model import load_model
+    from rewards.judges.transformers_backend import TransformersBackend
+
+    model = load_model(settings.model, adapter=settings.adapter, dtype=settings.dtype, attention=settings.attention)
+    return TransformersBackend(
+        model,
+        protocol.chat,
+        batch_size=settings.batch_size,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        trained=trained,
+    )
