@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from rewards.judges.local_model import LocalModel
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -27,3 +31,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_model import build_tiny_model
 
     return build_tiny_model(tmp_path_factory.mktemp("tiny_model"))
+
+
+@pytest.fixture(scope="session")
+def real_model() -> LocalModel:
+    """The embedded SmolLM2-135M-Instruct, loaded once; tests that take it are marked `real_model`."""
+    from rewards.errors import MissingExtraError
+    from rewards.judges.config import DEFAULT_MODEL
+    from rewards.judges.local_model import load_model
+
+    try:
+        return load_model(DEFAULT_MODEL)
+    except MissingExtraError as error:
+        pytest.skip(str(error))

@@ -61,7 +61,8 @@ def warpers(temperature: float, top_p: float, top_k: int) -> Any:
 class SeededDraw:
     """A logits processor that chooses the next token of every row and leaves only that one possible.
 
-    It keeps the log-probabilities of what it chose. With `seeds` None the choice is greedy. Raises RunError when the model's logits are not finite.
+    It keeps the log-probabilities of what it chose. With `seeds` None the choice is greedy. Raises RunError when the
+    model's logits are not finite.
     """
 
     def __init__(self, warp: Any, seeds: Sequence[int] | None, eos_ids: Sequence[int], device: torch.device) -> None:
