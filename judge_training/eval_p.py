@@ -174,9 +174,10 @@ def _judged(pair: EvalPPair, first: Winner | None, second: Winner | None, *, ask
 
 
 def _read_predictions(path: Path, pairs: Sequence[EvalPPair]) -> dict[str, Winner | None] | Comparisons:
-    rows = list(read_objects(path))
-    if rows and "judgments" in rows[0][1]:
+    _, head = next(read_objects(path), (1, {}))
+    if "judgments" in head:
         return Comparisons(path)
+    rows = list(read_objects(path))
     if len(rows) != len(pairs):
         raise InputError(
             f"{path}: expected one prediction for each of the {len(pairs)} pairs of the data, got {len(rows)}; "
@@ -185,7 +186,7 @@ def _read_predictions(path: Path, pairs: Sequence[EvalPPair]) -> dict[str, Winne
     predictions: dict[str, Winner | None] = {}
     for pair, (number, row) in zip(pairs, rows, strict=True):
         identity = row.get("id", pair.id)
-        if not isinstance(identity, str) or identity in predictions or ("id" in row) != ("id" in rows[0][1]):
+        if not isinstance(identity, str) or identity in predictions or ("id" in row) != ("id" in head):
             raise InputError(f"{path}, line {number}: expected an id of its own on every line or on none, got {row!r}")
         if "output" not in row:
             raise InputError(f"{path}, line {number}: expected 'output', got {', '.join(row) or 'nothing'}")
