@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,8 +21,6 @@ from rewards.judges.chat_tokens import chat_ids
 from rewards.judges.generation import Generated, decode, draw_seed, generate
 from rewards.judges.local_model import LocalModel
 from rewards.types import Candidate, Prompt
-
-_BATCHES_SORTED_TOGETHER = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +71,22 @@ def sample(
         batch_size=batch_size,
         greedy=greedy,
     )
-    wanted = _wanted(model, prompts, n, max_new_tokens, skip)
-    while window := list(islice(wanted, batch_size * _BATCHES_SORTED_TOGETHER)):
-        window.sort(key=lambda one: len(one.context))
-        for start in range(0, len(window), batch_size):
-            part = window[start : start + batch_size]
-            with memory_errors(batch_size):
-                written = generate(
-                    model,
-                    [one.context for one in part],
-                    max_new_tokens=max_new_tokens,
-                    temperature=0.0 if greedy else temperature,
-                    top_p=top_p,
-                    top_k=top_k,
-                    seeds=[draw_seed("sample", seed, one.prompt_id, one.index) for one in part],
-                )
-            for one, row in zip(part, written, strict=True):
-                yield _candidate(model, one, row)
+    # All prompts are read and checked first, and the longest go first: what cannot work fails at once.
+    wanted = sorted(_wanted(model, prompts, n, max_new_tokens, skip), key=lambda one: len(one.context), reverse=True)
+    for start in range(0, len(wanted), batch_size):
+        part = wanted[start : start + batch_size]
+        with memory_errors(batch_size):
+            written = generate(
+                model,
+                [one.context for one in part],
+                max_new_tokens=max_new_tokens,
+                temperature=0.0 if greedy else temperature,
+                top_p=top_p,
+                top_k=top_k,
+                seeds=[draw_seed("sample", seed, one.prompt_id, one.index) for one in part],
+            )
+        for one, row in zip(part, written, strict=True):
+            yield _candidate(model, one, row)
 
 
 def sample_to_file(
