@@ -150,7 +150,8 @@ class JudgmentCache:
             except sqlite3.Error as error:
                 raise self._explain(error) from error
 
-    def __len__(self) -> int:
+    def count(self) -> int:
+        """Readings in the file. Not `__len__`, with which an empty cache would be false."""
         with self._lock:
             try:
                 (count,) = self._connect().execute("SELECT count(*) FROM reading").fetchone()

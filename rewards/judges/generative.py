@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from rewards.errors import InputError
-from rewards.judges.base import Answer, Backend, CompareItem, Distribution, JudgeCard, Question, RateItem
+from rewards.judges.base import Answer, Backend, CompareItem, JudgeCard, Question, RateItem
 from rewards.judges.cache import JudgmentCache, Reading, reading_key
 from rewards.judges.readings import (
     Grammar,
@@ -198,14 +198,14 @@ class GenerativeJudge:
             positions.setdefault(key, []).append(index)
         missing = []
         for key, same in positions.items():
-            kept = self.cache.get(key) if self.cache else None
+            kept = self.cache.get(key) if self.cache is not None else None
             if kept is None:
                 missing.append(key)
             else:
                 yield from ((index, kept) for index in same)
         for index, reading in self._ask(grammar, [questions[positions[key][0]] for key in missing]):
             key = missing[index]
-            if self.cache:
+            if self.cache is not None:
                 self.cache.put(key, reading)
             yield from ((position, reading) for position in positions[key])
 
@@ -246,9 +246,7 @@ class GenerativeJudge:
             return
         for place, found in self.backend.score([question for _, _, question in written], tuple(grammar.choices)):
             index, reading, _ = written[place]
-            if isinstance(found, Distribution):
-                reading = with_distribution(grammar, reading, found)
-            yield index, reading
+            yield index, with_distribution(grammar, reading, found)
 
     def _digest(self) -> str:
         parts = (self.backend.revision, self.protocol.digest, self.mode, self.decoding.model_dump_json())

@@ -22,7 +22,7 @@ from rewards.judges.token_path import path_distribution
 from rewards.protocol.parse import ParsedRating, ParsedVerdict, parse_rating, parse_verdict
 from rewards.protocol.spec import Asking, JudgeProtocol
 from rewards.protocol.write import rating_choices, verdict_choices
-from rewards.types import Rating, Unparsed, Verdict, VerdictProbabilities, Winner
+from rewards.types import TRANSIENT_REASONS, Rating, Unparsed, Verdict, VerdictProbabilities, Winner
 
 MINIMUM_MASS = 1e-4
 """Below this share of probability on any verdict, a constrained distribution is noise."""
@@ -121,9 +121,14 @@ def read_direct(grammar: Grammar, found: Distribution | Unparsed) -> Reading:
 
 
 def with_distribution(grammar: Grammar, reading: Reading, found: Distribution | Unparsed) -> Reading:
-    """A written outcome with what is expected by the distribution at its place, where that says something."""
+    """A written outcome with what is expected by the distribution at its place, where that says something.
+
+    A distribution that failed for a passing reason takes the outcome with it: the judgment is asked again on
+    resuming, rather than kept for good with a rating of another kind than its neighbours'.
+    """
     if isinstance(found, Unparsed):
-        return reading
+        passing = found.reason in TRANSIENT_REASONS
+        return reading.model_copy(update={"outcome": found}) if passing else reading
     weighed, mass = grammar.outcome(found.probabilities), {"mass": found.mass}
     if found.mass < MINIMUM_MASS:
         return reading.model_copy(update=mass)
