@@ -19,7 +19,7 @@ from judge_training.agreement import JudgedPair, PairAgreement, pair_agreement, 
 from judge_training.json_lines import read_objects
 from judge_training.scenarios.names import group_of, scenario_names
 from rewards.errors import InputError
-from rewards.jsonl import read_records
+from rewards.jsonl import read_records, write_records
 from rewards.judges.base import CompareItem
 from rewards.types import Candidate, Comparison, Judgment, Message, Prompt, Record, Verdict, Winner
 
@@ -89,6 +89,20 @@ def compare_items(pairs: Sequence[EvalPPair]) -> list[CompareItem]:
         )
         for one in pairs
     ]
+
+
+def limit_pairs(path: Path, to: Path, limit: int) -> Path:
+    """Write the first `limit` lines of the data to another file, taking one of every scenario in turn."""
+    read_eval_p(path)
+    turns: dict[str, int] = {}
+    rows = []
+    for number, row in read_objects(path):
+        scenario = str(row["scenario"])
+        turns[scenario] = turns.get(scenario, 0) + 1
+        rows.append((turns[scenario], number, row))
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_records(to, (row for _, _, row in sorted(rows, key=lambda one: one[:2])[:limit]))
+    return to
 
 
 def evaluate_eval_p(data_path: Path, predictions_path: Path, swapped_path: Path | None = None) -> EvalP:

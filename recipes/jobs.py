@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from recipes import stages
+from recipes import learning_stages as learning
+from recipes import selecting, stages
 from recipes.finish import conclude
 from recipes.job import Job, open_run
 from recipes.schema import (
     BestOfNRecipe,
     DPORecipe,
     FilterRecipe,
+    JudgeRecipe,
     QuickstartRecipe,
     Recipe,
     RejectionSamplingRecipe,
+    SampleRecipe,
     SamplingRecipe,
+    SelectRecipe,
 )
-from rewards.types import Candidate, Comparison, Judgment, Prompt, Reward, Unscored
+from rewards.types import Candidate, Prompt
 from rl.run_folder import RunFolder
 from rl.tracking import Tracker
 
@@ -29,61 +33,120 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
     config = recipe.model_dump(mode="json")
     with Tracker.start(run, mode=recipe.track.mode, project=recipe.track.project, config=config) as tracker:
         job = Job(run, tracker)
-        if isinstance(recipe, QuickstartRecipe):
-            _quickstart(job, recipe)
-        elif isinstance(recipe, BestOfNRecipe):
-            _best_of_n(job, recipe)
-        elif isinstance(recipe, FilterRecipe):
-            _filter(job, recipe)
-        elif isinstance(recipe, RejectionSamplingRecipe):
-            _rejection_sampling(job, recipe)
-        else:
-            _dpo(job, recipe)
+        _work(job, recipe)
         conclude(job)
     return run
 
 
+def _work(job: Job, recipe: Recipe) -> None:
+    match recipe:
+        case QuickstartRecipe():
+            _quickstart(job, recipe)
+        case SampleRecipe():
+            _sample(job, recipe)
+        case FilterRecipe():
+            _filter(job, recipe)
+        case JudgeRecipe():
+            _judge(job, recipe)
+        case SelectRecipe():
+            _select(job, recipe)
+        case BestOfNRecipe():
+            _best_of_n(job, recipe)
+        case RejectionSamplingRecipe():
+            _rejection_sampling(job, recipe)
+        case DPORecipe():
+            _dpo(job, recipe)
+
+
 class Judged:
-    """What sampling and judging leave for the stages after them."""
+    """What judging leaves for the stages after it."""
 
-    def __init__(self, job: Job, recipe: SamplingRecipe, *, held_out: int) -> None:
-        self.prompts: list[Prompt]
-        self.held_out: list[Prompt]
-        self.prompts, self.held_out = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
-        self.candidates: list[Candidate] = stages.sample_candidates(
-            job, recipe.policy, recipe.sampling, self.prompts, seed=recipe.seed
+    def __init__(
+        self, job: Job, recipe: SamplingRecipe | JudgeRecipe, prompts: list[Prompt], candidates: list[Candidate]
+    ) -> None:
+        self.prompts, self.candidates = prompts, candidates
+        self.judgments = stages.rate_candidates(job, recipe.judge, recipe.failures, prompts, candidates)
+        self.comparisons = stages.compare_candidates(
+            job, recipe.judge, recipe.failures, recipe.compare, prompts, candidates, self.judgments, seed=recipe.seed
         )
-        self.judgments, self.comparisons, self.scored = _judge(job, recipe, self.prompts, self.candidates)
+        self.scored = stages.make_rewards(job, recipe.reward, candidates, self.judgments, self.comparisons)
 
 
-def _judge(
-    job: Job, recipe: SamplingRecipe | FilterRecipe, prompts: list[Prompt], candidates: list[Candidate]
-) -> tuple[list[Judgment], list[Comparison], list[Reward | Unscored]]:
-    judgments = stages.rate_candidates(job, recipe.judge, recipe.failures, prompts, candidates)
-    comparisons = stages.compare_candidates(
-        job, recipe.judge, recipe.failures, recipe.compare, prompts, candidates, judgments, seed=recipe.seed
-    )
-    scored = stages.make_rewards(job, recipe.reward, candidates, judgments, comparisons)
-    return judgments, comparisons, scored
+def _sample_and_judge(job: Job, recipe: SamplingRecipe, *, held_out: int) -> tuple[Judged, list[Prompt]]:
+    prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
+    candidates = stages.sample_candidates(job, recipe.policy, recipe.sampling, prompts, seed=recipe.seed)
+    return Judged(job, recipe, prompts, candidates), rest
 
 
 def _quickstart(job: Job, recipe: QuickstartRecipe) -> None:
-    judged = Judged(job, recipe, held_out=recipe.evaluate.prompts)
+    judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
     stages.measure_best_of_n(job, judged.scored, seed=recipe.seed)
-    _select(job, recipe, judged)
-    _train_on_pairs(job, recipe, judged)
+    table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
+    selecting.select_candidates(job, table, recipe.select)
+    selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
+    learning.train_on_pairs(job, recipe.policy, recipe.train, recipe.trl)
+    _evaluate(job, recipe, held_out)
+
+
+def _sample(job: Job, recipe: SampleRecipe) -> None:
+    prompts, _ = stages.prepare_prompts(job, recipe.prompts, held_out=0, seed=recipe.seed)
+    stages.sample_candidates(job, recipe.policy, recipe.sampling, prompts, seed=recipe.seed)
+
+
+def _judge(job: Job, recipe: JudgeRecipe) -> Judged:
+    judged = Judged(job, recipe, *stages.read_candidates(job, recipe))
+    selecting.review(job, judged.prompts, judged.candidates, judged.judgments, judged.comparisons, judged.scored)
+    return judged
+
+
+def _select(job: Job, recipe: SelectRecipe) -> None:
+    table, comparisons = selecting.open_scored(recipe.scored)
+    selecting.select_candidates(job, table, recipe.select)
+    selecting.make_preference_pairs(job, table, recipe.pairs, comparisons, None)
+    if recipe.review is not None:
+        selecting.review_run(job, recipe.scored, recipe.review)
 
 
 def _best_of_n(job: Job, recipe: BestOfNRecipe) -> None:
-    judged = Judged(job, recipe, held_out=0)
+    judged, _ = _sample_and_judge(job, recipe, held_out=0)
     stages.measure_best_of_n(job, judged.scored, seed=recipe.seed)
-    _select(job, recipe, judged)
+    table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
+    selecting.select_candidates(job, table, recipe.select)
+
+
+def _filter(job: Job, recipe: FilterRecipe) -> None:
+    judged = _judge(job, recipe)
+    table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
+    selecting.select_candidates(job, table, recipe.select)
+    selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, None)
 
 
 def _rejection_sampling(job: Job, recipe: RejectionSamplingRecipe) -> None:
-    judged = Judged(job, recipe, held_out=recipe.evaluate.prompts)
-    _select(job, recipe, judged)
+    judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
+    table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
+    selecting.select_candidates(job, table, recipe.select)
     learning.train_on_selected(job, recipe.policy, recipe.train, recipe.trl)
-    learning.evaluate_policy(
-        job, recipe.policy, recipe.judge, recipe.failures, recipe.evaluate, judged.held_out, seed=recipe.seed
+    _evaluate(job, recipe, held_out)
+
+
+def _dpo(job: Job, recipe: DPORecipe) -> None:
+    judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
+    table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
+    selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
+    learning.train_on_pairs(job, recipe.policy, recipe.train, recipe.trl)
+    _evaluate(job, recipe, held_out)
+
+
+def _evaluate(
+    job: Job, recipe: QuickstartRecipe | RejectionSamplingRecipe | DPORecipe, held_out: list[Prompt]
+) -> None:
+    learning.evaluate(
+        job,
+        recipe.policy,
+        recipe.train.tuning,
+        recipe.judge,
+        recipe.failures,
+        recipe.evaluate,
+        held_out,
+        seed=recipe.seed,
     )

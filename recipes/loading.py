@@ -50,7 +50,7 @@ def find_recipe(name: str) -> Path:
 
 
 def parse_flags(flags: Sequence[str]) -> dict[str, JsonValue]:
-    """`--a.b 1 --c=x` as a nested mapping; values are read as YAML, so `false`, `3` and `[1, 2]` mean what they say."""
+    """`--a.b 1 --c=x` as a nested mapping; values are YAML, so `false`, `3` and `[1, 2]` mean what they say."""
     laid: dict[str, JsonValue] = {}
     rest = list(flags)
     while rest:

@@ -83,6 +83,8 @@ class RewardSettings(Settings):
     """Absolute bound."""
     length: LengthTerm | None = None
     """A price on length, kept as a part of its own."""
+    tie_break: float | None = Field(default=None, gt=0)
+    """With ratings and comparisons: order candidates that were rated equal by their comparisons, within this width."""
     soft: bool = False
     """Bradley-Terry on verdict probabilities instead of verdicts."""
 
@@ -131,6 +133,25 @@ class BaseRecipe(Settings):
     """Weights & Biases."""
 
 
+class SampleRecipe(Settings):
+    """Draw candidates from a policy, and nothing else."""
+
+    recipe: Literal["sample"] = "sample"
+    """The kind of recipe."""
+    seed: int = 0
+    """Seed of everything drawn."""
+    output: Path = Path("runs/sample")
+    """The run folder."""
+    prompts: PromptSettings = PromptSettings()
+    """Which prompts."""
+    policy: PolicySettings = PolicySettings()
+    """Which model answers them."""
+    sampling: SamplingSettings = SamplingSettings()
+    """How it answers."""
+    track: TrackSettings = TrackSettings()
+    """Weights & Biases."""
+
+
 class SamplingRecipe(BaseRecipe):
     """What every recipe has that samples from a policy."""
 
@@ -150,6 +171,7 @@ class QuickstartRecipe(SamplingRecipe):
     """The whole pipeline once: sample, judge, Best-of-N, select, pairs, DPO, evaluate."""
 
     recipe: Literal["quickstart"] = "quickstart"
+    """The kind of recipe."""
     select: SelectSettings = SelectSettings()
     """Rejection sampling: which candidates are kept."""
     pairs: PairSettings = PairSettings()
@@ -166,16 +188,18 @@ class BestOfNRecipe(SamplingRecipe):
     """Sample N candidates, judge them, and measure Best-of-k for every k up to N."""
 
     recipe: Literal["best_of_n"] = "best_of_n"
+    """The kind of recipe."""
     select: SelectSettings = SelectSettings()
     """What is written to selected.jsonl."""
 
 
-class FilterRecipe(BaseRecipe):
-    """Judge candidates that exist already; keep the good ones and make preference pairs."""
+class JudgeRecipe(BaseRecipe):
+    """Judge candidates that exist already, and make rewards of the judgments."""
 
-    recipe: Literal["filter"] = "filter"
+    recipe: Literal["judge"] = "judge"
+    """The kind of recipe."""
     candidates: str
-    """File of responses with their prompts."""
+    """File of responses with their prompts; `bundled` is a small one of ours."""
     columns: ColumnMap = ColumnMap()
     """Names of its columns, where they are not the usual ones."""
     on_bad: Literal["skip", "error"] = "skip"
@@ -184,16 +208,45 @@ class FilterRecipe(BaseRecipe):
     """Which candidates are compared."""
     reward: RewardSettings = RewardSettings()
     """How judgments become rewards."""
+
+
+class FilterRecipe(JudgeRecipe):
+    """Judge candidates that exist already; keep the good ones and make preference pairs."""
+
+    recipe: Literal["filter"] = "filter"  # type: ignore[assignment]
+    """The kind of recipe."""
     select: SelectSettings = SelectSettings()
     """Which candidates are kept."""
     pairs: PairSettings = PairSettings()
     """Which preference pairs are made."""
 
 
+class SelectRecipe(Settings):
+    """Select from candidates that are scored already, by us or by anybody."""
+
+    recipe: Literal["select"] = "select"
+    """The kind of recipe."""
+    scored: Path
+    """A run folder, or a file with the columns prompt_id, candidate_id, text and reward."""
+    seed: int = 0
+    """Seed of everything drawn."""
+    output: Path = Path("runs/select")
+    """The run folder."""
+    select: SelectSettings = SelectSettings()
+    """Which candidates are kept."""
+    pairs: PairSettings = PairSettings()
+    """Which preference pairs are made."""
+    review: Path | None = None
+    """Write here what a person should look at (a run folder's judgments are needed)."""
+    track: TrackSettings = TrackSettings()
+    """Weights & Biases."""
+
+
 class RejectionSamplingRecipe(SamplingRecipe):
     """Rejection-sampling fine-tuning: sample, judge, keep the best, fine-tune on them, evaluate."""
 
     recipe: Literal["rft"] = "rft"
+    """The kind of recipe."""
     select: SelectSettings = SelectSettings()
     """Which candidates are trained on."""
     train: SFTSettings = SFTSettings()
@@ -208,6 +261,7 @@ class DPORecipe(SamplingRecipe):
     """Sample, judge, make preference pairs, train with DPO, evaluate."""
 
     recipe: Literal["dpo"] = "dpo"
+    """The kind of recipe."""
     pairs: PairSettings = PairSettings()
     """Which preference pairs are made."""
     train: DPOSettings = DPOSettings()
@@ -218,10 +272,22 @@ class DPORecipe(SamplingRecipe):
     """Trained against start policy."""
 
 
-Recipe = QuickstartRecipe | BestOfNRecipe | FilterRecipe | RejectionSamplingRecipe | DPORecipe
+Recipe = (
+    QuickstartRecipe
+    | SampleRecipe
+    | JudgeRecipe
+    | SelectRecipe
+    | BestOfNRecipe
+    | FilterRecipe
+    | RejectionSamplingRecipe
+    | DPORecipe
+)
 
 KINDS: dict[str, type[Recipe]] = {
     "quickstart": QuickstartRecipe,
+    "sample": SampleRecipe,
+    "judge": JudgeRecipe,
+    "select": SelectRecipe,
     "best_of_n": BestOfNRecipe,
     "filter": FilterRecipe,
     "rft": RejectionSamplingRecipe,

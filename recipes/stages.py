@@ -9,19 +9,18 @@ end, so that judge and policy never have to fit side by side.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from recipes.job import Job
 from recipes.schema import (
     ComparisonSettings,
-    EvaluationSettings,
     FailureSettings,
+    JudgeRecipe,
     PolicySettings,
     PromptSettings,
     RewardSettings,
@@ -35,6 +34,7 @@ from rewards.judging import compare_to_file, rate_to_file
 from rewards.types import Candidate, Comparison, Judgment, Prompt, Reward, Scored, Unscored
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
+BUNDLED_CANDIDATES = Path(__file__).parent / "data" / "candidates.jsonl"
 SCORED: TypeAdapter[Reward | Unscored] = TypeAdapter(Scored)
 
 
@@ -45,17 +45,18 @@ def prepare_prompts(
     run = job.run
     if not job.done("prompts"):
         with job.stage("prompts", "Reading prompts") as counts:
-            prompts, skipped = _read_source(settings)
+            prompts, skipped = read_source(settings)
             work, rest = choose_prompts(prompts, limit=settings.limit, held_out=held_out, seed=seed)
             write_records(run.prompts, work)
             run.evaluation_prompts.parent.mkdir(exist_ok=True)
             write_records(run.evaluation_prompts, rest)
-            counts |= {"prompts": len(work), "held_out": len(rest)}
-            counts |= {f"skipped_{reason}": count for reason, count in skipped.items()}
+            counts.update({"prompts": len(work), "held_out": len(rest)})
+            counts.update({f"skipped_{reason}": count for reason, count in skipped.items()})
     return _read(run.prompts, Prompt), _read(run.evaluation_prompts, Prompt)
 
 
-def _read_source(settings: PromptSettings) -> tuple[list[Prompt], Mapping[str, int]]:
+def read_source(settings: PromptSettings) -> tuple[list[Prompt], Mapping[str, int]]:
+    """All prompts of the source, and how many rows were skipped for which reason."""
     if settings.source == "bundled":
         from recipes.bundled import bundled_prompts
 
@@ -66,40 +67,61 @@ def _read_source(settings: PromptSettings) -> tuple[list[Prompt], Mapping[str, i
     return list(result.records), result.skipped
 
 
+def read_candidates(job: Job, recipe: JudgeRecipe) -> tuple[list[Prompt], list[Candidate]]:
+    """Responses that exist already, with their prompts."""
+    run = job.run
+    if not job.done("candidates"):
+        from rewards import inputs
+
+        path = BUNDLED_CANDIDATES if recipe.candidates == "bundled" else Path(recipe.candidates)
+        with job.stage("candidates", f"Reading responses from {recipe.candidates}") as counts:
+            result = inputs.read_candidates(path, columns=recipe.columns, on_bad=recipe.on_bad)
+            prompts = list({row.prompt.id: row.prompt for row in result.records}.values())
+            write_records(run.prompts, prompts)
+            write_records(run.candidates, (row.candidate for row in result.records))
+            counts.update({"prompts": len(prompts), "candidates": len(result.records)})
+            counts.update({f"skipped_{reason}": count for reason, count in result.skipped.items()})
+        job.tracker.artifact("candidates", run.candidates)
+    return _read(run.prompts, Prompt), _read(run.candidates, Candidate)
+
+
 def sample_candidates(
     job: Job, policy: PolicySettings, sampling: SamplingSettings, prompts: Sequence[Prompt], *, seed: int
 ) -> list[Candidate]:
     """N candidates for every prompt."""
     if not job.done("sample"):
         with job.stage("sample", f"Sampling {sampling.n} candidates for each of {len(prompts)} prompts") as counts:
-            candidates = _sample(policy, sampling, prompts, job.run.candidates, seed=seed)
-            counts |= {"candidates": len(candidates), "cut_off": sum(c.finish_reason == "length" for c in candidates)}
-            counts |= {"tokens": sum(c.token_count or 0 for c in candidates)}
-        job.tracker.artifact("candidates", job.run.candidates, inputs=())
+            candidates = draw(policy, sampling, prompts, job.run.candidates, seed=seed)
+            counts.update(
+                {"candidates": len(candidates), "cut_off": sum(c.finish_reason == "length" for c in candidates)}
+            )
+            counts.update({"tokens": sum(c.token_count or 0 for c in candidates)})
+        job.tracker.artifact("candidates", job.run.candidates)
     return _read(job.run.candidates, Candidate)
 
 
-def _sample(
+def draw(
     policy: PolicySettings, sampling: SamplingSettings, prompts: Sequence[Prompt], path: Path, *, seed: int
 ) -> list[Candidate]:
+    """Sample into a file, going on from what it holds; temperature 0 is greedy."""
     from rewards.judges.local_model import load_model
     from rl.sampling import sample_to_file
 
-    model = load_model(policy.model, adapter=policy.adapter, dtype=policy.dtype, attention=policy.attention)
-    return list(
-        sample_to_file(
-            model,
-            prompts,
-            path,
-            n=sampling.n,
-            max_new_tokens=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            batch_size=sampling.batch_size,
-            seed=seed,
-        )
+    greedy = sampling.temperature == 0
+    sample_to_file(
+        load_model(policy.model, adapter=policy.adapter, dtype=policy.dtype, attention=policy.attention),
+        prompts,
+        path,
+        n=sampling.n,
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=1.0 if greedy else sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        batch_size=sampling.batch_size,
+        seed=seed,
+        greedy=greedy,
     )
+    return _read(path, Candidate)
 
 
 def rate_candidates(
@@ -116,7 +138,8 @@ def rate_candidates(
         with job.stage("rate", f"Judging: {len(items)} ratings ({settings.mode} mode)") as counts:
             judge = open_judge(job, settings)
             judgments = rate_to_file(judge, items, job.run.judgments, limit=failures.limit, minimum=failures.minimum)
-            counts |= {"ratings": len(judgments)} | _failures(judgments)
+            counts.update({"ratings": len(judgments)} | _failures(judgments))
+            job.tracker.samples("rate", _rating_rows(items, judgments))
         job.tracker.artifact("judgments", job.run.judgments, inputs=[job.run.candidates])
     return _read(job.run.judgments, Judgment)
 
@@ -148,8 +171,8 @@ def compare_candidates(
                 limit=failures.limit,
                 minimum=failures.minimum,
             )
-            counts |= {"comparisons": len(comparisons)} | _orders(comparisons)
-        job.tracker.artifact("comparisons", job.run.comparisons, inputs=[job.run.candidates])
+            counts.update({"comparisons": len(comparisons)} | _orders(comparisons))
+        job.tracker.artifact("judgments", job.run.comparisons, inputs=[job.run.candidates])
     return _read(job.run.comparisons, Comparison)
 
 
@@ -189,8 +212,8 @@ def make_rewards(
             scored = _rewards(settings, candidates, judgments, comparisons)
             write_records(job.run.rewards, scored)
             values = [reward.value for reward in scored if isinstance(reward, Reward)]
-            counts |= {"rewards": len(values), "unscored": len(scored) - len(values)}
-            counts |= {"mean_reward": sum(values) / len(values)} if values else {}
+            counts.update({"rewards": len(values), "unscored": len(scored) - len(values)})
+            counts.update({"mean_reward": sum(values) / len(values)} if values else {})
     return list(read_records(job.run.rewards, SCORED))
 
 
@@ -203,7 +226,7 @@ def _rewards(
     if settings.source == "ratings":
         from rewards.ratings import rewards_from_ratings
 
-        return rewards_from_ratings(
+        scored = rewards_from_ratings(
             judgments,
             candidates={candidate.id: candidate for candidate in candidates},
             rescale=settings.rescale,
@@ -211,6 +234,11 @@ def _rewards(
             clip=settings.clip,
             length=settings.length,
         )
+        if settings.tie_break is None:
+            return scored
+        from rewards.verdicts import break_ties
+
+        return break_ties(scored, comparisons, candidates, width=settings.tie_break)
     from rewards.verdicts import rewards_from_comparisons
 
     return rewards_from_comparisons(comparisons, candidates, method=settings.source, soft=settings.soft)
@@ -229,7 +257,9 @@ def measure_best_of_n(job: Job, scored: Sequence[Reward | Unscored], *, seed: in
             job.tracker.scalars("best_of_n_curve", point.k, {"reward": point.reward.value, "kl": point.kl})
         if curve.points:
             last = curve.points[-1]
-            counts |= {"k": last.k, "gain": last.gain.value, "gain_low": last.gain.low, "gain_high": last.gain.high}
+            counts.update(
+                {"k": last.k, "gain": last.gain.value, "gain_low": last.gain.low, "gain_high": last.gain.high}
+            )
 
 
 def open_judge(job: Job, settings: JudgeSettings) -> Judge:
@@ -239,6 +269,24 @@ def open_judge(job: Job, settings: JudgeSettings) -> Judge:
     judge = load_judge(settings if settings.cache else settings.model_copy(update={"cache": job.run.cache}))
     job.run.judge.write_text(judge.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return judge
+
+
+def _rating_rows(items: Sequence[RateItem], judgments: Sequence[Judgment]) -> list[dict[str, JsonValue]]:
+    """Judged samples as rows of a table."""
+    by_id = {item.candidate.id: item for item in items}
+    return [_rating_row(by_id[judgment.candidate_ids[0]], judgment) for judgment in judgments]
+
+
+def _rating_row(item: RateItem, judgment: Judgment) -> dict[str, JsonValue]:
+    outcome = judgment.outcome
+    return {
+        "candidate_id": item.candidate.id,
+        "prompt": item.prompt.messages[-1].content,
+        "response": item.candidate.text,
+        "rating": outcome.score if outcome.kind == "rating" else None,
+        "failure": outcome.reason if outcome.kind == "unparsed" else None,
+        "critique": judgment.critique,
+    }
 
 
 def _failures(judgments: Sequence[Judgment]) -> dict[str, int]:

@@ -101,7 +101,18 @@ def load_policy(
     return Policy(PeftModel.from_pretrained(loaded, adapter, is_trainable=True), tokenizer, None)
 
 
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a policy alone. Raises InputError when there is no such model."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(_model_path(model))
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a model with a tokenizer at {model!r} (a folder or a hub id): {error}") from error
+
+
 def _model_path(model: str) -> str:
+    """What transformers loads a model by: a folder or a hub id."""
     if model != DEFAULT_MODEL:
         return model
     from rewards.judges.embedded_model import embedded_model_path

@@ -250,7 +250,7 @@ def run_trainer(
         if stop.requested:
             raise KeyboardInterrupt(f"stopped after step {trainer.state.global_step}; --resume goes on from there")
         after = _held_out_metrics(trainer)
-        _save(trainer, output)
+        _save(trainer, output, model)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -305,7 +305,7 @@ def _held_out_metrics(trainer: Trainer) -> dict[str, float]:
     }
 
 
-def _save(trainer: Trainer, output: Path) -> None:
+def _save(trainer: Trainer, output: Path, name: str) -> None:
     from peft import PeftModel
 
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -313,4 +313,12 @@ def _save(trainer: Trainer, output: Path) -> None:
         model.delete_adapter("ref")  # TRL's frozen copy of the adapter that training went on with
     trainer.save_model(str(output))
     if trainer.is_world_process_zero():
+        _name_base(output / "adapter_config.json", name)
         (output / "training_args.bin").unlink(missing_ok=True)  # a pickle; training.json and the recipe say it all
+
+
+def _name_base(config: Path, name: str) -> None:
+    """Let the adapter name its base as the user did, and not by a folder in this user's cache."""
+    if config.exists():
+        content = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": name}
+        config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

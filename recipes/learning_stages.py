@@ -1,0 +1,158 @@
+"""The arrows after selection: a trained policy, and the trained policy against the one it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from recipes.job import Job
+from recipes.schema import EvaluationSettings, FailureSettings, PolicySettings, SamplingSettings
+from recipes.stages import draw, open_judge
+from rewards.jsonl import write_records
+from rewards.judges.config import JudgeSettings
+from rewards.judging import compare_to_file
+from rewards.types import Candidate, Comparison, Prompt
+from rl.evaluate import SameTextTies, match, summarise
+from rl.results import Evaluation
+from rl.run_folder import RunFolder
+from rl.training import TrainingResult
+from rl.training_settings import DPOSettings, SFTSettings
+
+
+def train_on_pairs(job: Job, policy: PolicySettings, train: DPOSettings, trl: Mapping[str, JsonValue]) -> None:
+    """DPO on the run's pairs."""
+    if job.done("train"):
+        return
+    from rl.dpo import train_dpo
+    from rl.tracking import trainer_callback
+
+    with job.stage("train", "Training with DPO") as counts:
+        result = train_dpo(
+            job.run.pairs,
+            model=policy.model,
+            adapter=policy.adapter,
+            dtype=policy.dtype,
+            attention=policy.attention,
+            output=job.run.policy,
+            settings=train,
+            trl=trl,
+            callbacks=[trainer_callback(job.tracker, "train")],
+            resume=True,
+        )
+        counts.update(_training_counts(result))
+    job.tracker.artifact("model", job.run.policy, inputs=[job.run.pairs])
+
+
+def train_on_selected(job: Job, policy: PolicySettings, train: SFTSettings, trl: Mapping[str, JsonValue]) -> None:
+    """Supervised fine-tuning on the run's selected candidates."""
+    if job.done("train"):
+        return
+    from rl import rejection_sampling
+    from rl.tracking import trainer_callback
+
+    with job.stage("train", "Fine-tuning on the selected responses") as counts:
+        result = rejection_sampling.train_on_selected(
+            job.run.selected,
+            model=policy.model,
+            adapter=policy.adapter,
+            dtype=policy.dtype,
+            attention=policy.attention,
+            output=job.run.policy,
+            settings=train,
+            trl=trl,
+            callbacks=[trainer_callback(job.tracker, "train")],
+            resume=True,
+        )
+        counts.update(_training_counts(result))
+    job.tracker.artifact("model", job.run.policy, inputs=[job.run.selected])
+
+
+def _training_counts(result: TrainingResult) -> dict[str, int | float]:
+    return {"steps": result.steps, "examples": result.examples, "first_loss": result.first_loss} | {
+        "final_loss": result.final_loss,
+        "trained_parameters": result.trained_parameters,
+    }
+
+
+def evaluate(
+    job: Job,
+    policy: PolicySettings,
+    tuning: str,
+    judge_settings: JudgeSettings,
+    failures: FailureSettings,
+    settings: EvaluationSettings,
+    prompts: Sequence[Prompt],
+    *,
+    seed: int,
+) -> Evaluation:
+    """The trained policy against the start policy on held-out prompts, compared in both orders."""
+    run = job.run
+    if not job.done("evaluate"):
+        with job.stage("evaluate", f"Evaluating on {len(prompts)} held-out prompts") as counts:
+            trained, start = _both_sides(run, policy, tuning, settings, prompts, seed=seed)
+            judge = SameTextTies(open_judge(job, judge_settings))
+            items, _ = match(prompts, trained, start)
+            comparisons = compare_to_file(
+                judge, items, run.evaluation_comparisons, limit=failures.limit, minimum=failures.minimum
+            )
+            result = summarise(
+                comparisons,
+                prompts,
+                trained,
+                start,
+                policy_name="trained policy",
+                reference_name="start policy",
+                seed=seed,
+            )
+            run.evaluation.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            counts.update(wins=result.wins, losses=result.losses, ties=result.ties, abstained=result.abstained)
+            if result.win_rate is not None:
+                counts.update(win_rate=result.win_rate.value)
+        job.tracker.samples("evaluate", _sample_rows(prompts, [*trained, *start], comparisons))
+    return Evaluation.model_validate_json(run.evaluation.read_bytes())
+
+
+def _both_sides(
+    run: RunFolder,
+    policy: PolicySettings,
+    tuning: str,
+    settings: EvaluationSettings,
+    prompts: Sequence[Prompt],
+    *,
+    seed: int,
+) -> tuple[list[Candidate], list[Candidate]]:
+    """One response of each policy to every prompt, under ids that say whose it is."""
+    sampling = SamplingSettings(n=1, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
+    sides = {
+        "trained": policy.model_copy(update=trained_policy(run.policy, tuning)),
+        "start": policy,
+    }
+    named: dict[str, list[Candidate]] = {}
+    for side, model in sides.items():
+        drawn = draw(model, sampling, prompts, run.evaluation_candidates.with_name(f"{side}.jsonl"), seed=seed)
+        named[side] = [one.model_copy(update={"id": f"{side}:{one.id}", "source": f"{side} policy"}) for one in drawn]
+    write_records(run.evaluation_candidates, [*named["trained"], *named["start"]])
+    return named["trained"], named["start"]
+
+
+def trained_policy(output: Path, tuning: str) -> dict[str, object]:
+    """The settings that load what training left: the start policy's model with an adapter, or a model of its own."""
+    return {"adapter": output} if tuning == "lora" else {"model": str(output), "adapter": None}
+
+
+def _sample_rows(
+    prompts: Sequence[Prompt], candidates: Sequence[Candidate], comparisons: Sequence[Comparison]
+) -> list[dict[str, JsonValue]]:
+    by_prompt = {prompt.id: prompt for prompt in prompts}
+    by_id = {candidate.id: candidate for candidate in candidates}
+    return [
+        {
+            "prompt": by_prompt[one.prompt_id].messages[-1].content,
+            "trained": by_id[one.first_id].text,
+            "start": by_id[one.second_id].text,
+            "outcome": one.outcome.winner if one.outcome.kind == "verdict" else one.outcome.reason,
+        }
+        for one in comparisons
+    ]
