@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 TrackingMode = Literal["auto", "offline", "online", "off"]
-ArtifactKind = Literal["dataset", "candidates", "judgments", "rewards", "selected", "pairs", "model", "report"]
+ArtifactKind = Literal[
+    "dataset", "candidates", "judgments", "comparisons", "rewards", "selected", "pairs", "model", "report"
+]
 
 MAX_TABLE_ROWS = 10_000
 """Rows of one table; W&B shows no more."""

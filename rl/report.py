@@ -1,0 +1,266 @@
+"""The report: one page of HTML with everything in it, made from the files of a run folder.
+
+Decisions. No JavaScript and nothing from elsewhere: the page opens offline, from a mail or an archive, and cannot
+run what a model wrote. Every text is escaped by the template engine; characters that no page may hold are
+replaced by visible ones. Any file of the run may be missing; the page then says what is not there. The page is
+bounded: texts, candidates and prompts are capped with a note of how many there are (`report_browser`).
+
+It measures nothing that a job should have measured: it counts and shows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import JsonValue
+
+from rewards.errors import MissingFileError, StorageError
+from rl import figures
+from rl.redact import redact
+from rl.report_browser import anchor, browse, browse_evaluation, read_review
+from rl.report_findings import count, findings, percent
+from rl.report_summary import Summary, summarise
+from rl.run_folder import RunFolder
+
+TEMPLATE = "report_template.html"
+SCENARIOS = 80
+"""Rows of the table of scenarios."""
+_CURVES = ("loss", "rewards/accuracies", "rewards/margins", "reward", "mean_token_accuracy", "kl", "grad_norm")
+"""Metrics of a training stage that are drawn, at most three of a stage, in this order of preference."""
+
+_UNSHOWABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f-\x9f]")
+_VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {
+    code: f"[U+{code:04X}]" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
+
+def write_report(run: RunFolder) -> Path:
+    """Write `report.html` of a run folder and return its path.
+
+    Raises MissingFileError when there is no such folder, InputError (with file and line) when one of its files is
+    not what it should be, and StorageError when the page cannot be written.
+    """
+    if not run.path.is_dir():
+        raise MissingFileError(f"expected a run folder at {run.path}, found none")
+    summary = summarise(run)
+    prompts = browse(run)
+    shown = {view.id for view in prompts}
+    template = _environment().get_template(TEMPLATE)
+    stream = template.stream(
+        run=run,
+        title=run.path.resolve().name,
+        summary=summary,
+        findings=findings(summary),
+        tiles=_tiles(summary),
+        settings=_settings(summary.recipe),
+        about=_about(summary.recipe),
+        pictures=_pictures(summary),
+        failure_rows=_failure_rows(summary),
+        scenarios=sorted(summary.scenarios.items(), key=lambda item: (-item[1].prompts, item[0]))[:SCENARIOS],
+        training=_training(summary),
+        prompts=prompts,
+        evaluated=browse_evaluation(run),
+        review=read_review(run, shown),
+        prompt_total=summary.prompts if summary.prompts is not None else len(prompts),
+    )
+    partial = run.report.with_name(run.report.name + ".part")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.writelines(stream)
+        partial.replace(run.report)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"could not write {run.report}: {error.strerror or error}; free some space") from error
+    return run.report
+
+
+def showable(text: str) -> str:
+    """The text with what a page may not hold, or what would hide how it reads, made visible.
+
+    Control characters become their pictures, characters that turn the direction of text become `[U+202E]` and the
+    like, and what has no form at all becomes U+FFFD.
+    """
+    return _UNSHOWABLE.sub("\ufffd", text.replace("\r\n", "\n").translate(_VISIBLE))
+
+
+def _finalize(value: object) -> object:
+    """What the template engine does with every value before it escapes it."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return showable(value)
+    return "–" if value is None else value
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "number": number,
+        "duration": duration,
+        "anchor": _anchor,
+        "compact": _compact,
+        "count": count,
+    }
+    return environment
+
+
+def _compact(value: JsonValue) -> str:
+    """A setting as it is written in JSON, text without its quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _anchor(identifier: str, kind: str) -> str:
+    return anchor(kind, identifier)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people: whole numbers with separators, others with a few digits."""
+    if value is None:
+        return "–"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.{digits}f}" if 0.001 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """`42.0 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the large numbers at the head of the page."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+def _tiles(summary: Summary) -> list[Tile]:
+    tiles = []
+    if summary.prompts is not None:
+        tiles.append(Tile(f"{summary.prompts:,}", "prompts"))
+    if summary.candidates is not None:
+        tiles.append(Tile(f"{summary.candidates:,}", "candidates"))
+    if summary.ratings or summary.comparisons:
+        ratings = summary.ratings.total if summary.ratings else 0
+        comparisons = summary.comparisons.total if summary.comparisons else 0
+        tiles.append(Tile(f"{ratings + comparisons:,}", "judged", f"{ratings:,} ratings, {comparisons:,} comparisons"))
+    agreement = summary.comparisons.agreement.agreement if summary.comparisons else None
+    if agreement is not None:
+        tiles.append(
+            Tile(
+                percent(agreement.value),
+                "agreement of orders",
+                f"{percent(agreement.low)} to {percent(agreement.high)}",
+            )
+        )
+    if summary.best_of_n and summary.best_of_n.points:
+        last = summary.best_of_n.points[-1]
+        tiles.append(
+            Tile(f"{last.gain.value:+.2f}", f"best of {last.k}", f"{last.gain.low:+.2f} to {last.gain.high:+.2f}")
+        )
+    if summary.pairs is not None:
+        tiles.append(Tile(f"{summary.pairs:,}", "preference pairs"))
+    rate = summary.evaluation.win_rate if summary.evaluation else None
+    if rate is not None:
+        tiles.append(Tile(percent(rate.value), "win rate", f"{percent(rate.low)} to {percent(rate.high)}"))
+    return tiles
+
+
+def _about(recipe: dict[str, JsonValue] | None) -> dict[str, JsonValue]:
+    """What stands beside the recipe in recipe.json: digest, versions and the like, one value a key."""
+    return {} if recipe is None else _flatten({key: value for key, value in recipe.items() if key != "recipe"})
+
+
+def _settings(recipe: dict[str, JsonValue] | None) -> dict[str, dict[str, JsonValue]]:
+    """The resolved recipe by section, flattened to dotted keys, without secrets."""
+    content = recipe.get("recipe", recipe) if recipe else None
+    clean = redact(content)
+    if not isinstance(clean, dict):
+        return {}
+    sections: dict[str, dict[str, JsonValue]] = {}
+    for key, value in clean.items():
+        if isinstance(value, dict):
+            sections[key] = _flatten(value)
+        else:
+            sections.setdefault("general", {})[key] = value
+    return sections
+
+
+def _flatten(value: dict[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    flat: dict[str, JsonValue] = {}
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            flat |= _flatten(item, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = item
+    return flat
+
+
+def _pictures(summary: Summary) -> dict[str, Markup]:
+    """The figures that this run has data for."""
+    pictures: dict[str, Markup] = {}
+    if summary.rewards and summary.rewards.values:
+        pictures["rewards"] = figures.reward_histogram(summary.rewards.values)
+    if summary.ratings and summary.ratings.values:
+        pictures["ratings"] = figures.rating_bars(sorted(summary.ratings.values.items()))
+    if summary.best_of_n and summary.best_of_n.points:
+        pictures["best_of_n"] = figures.best_of_n(summary.best_of_n)
+    if summary.evaluation and summary.evaluation.win_rate:
+        rate = summary.evaluation.win_rate
+        pictures["win_rate"] = figures.interval_bar(
+            "win-rate", "Win rate with its interval", rate, 0.5, "no difference"
+        )
+    return pictures
+
+
+def _training(summary: Summary) -> list[tuple[str, Markup]]:
+    """Curves of every stage that logged a loss, or more than a few steps of something known."""
+    stages = dict.fromkeys(stage for stage, name in summary.series if name == "loss")
+    drawn = []
+    for position, stage in enumerate(stages):
+        lines = [figures.Line(name, values) for name in _CURVES if (values := summary.series.get((stage, name)))]
+        lines = [line for line in lines if any(value is not None for value in line.values.values())][:3]
+        if lines:
+            drawn.append((stage, figures.training_curves(str(position), f"Training: {stage}", lines)))
+    return drawn
+
+
+@dataclass(frozen=True)
+class FailureRow:
+    """How often one reason made a judgment fail."""
+
+    reason: str
+    ratings: int
+    comparisons: int
+    share: float
+    """Of all judgments asked for."""
+
+
+def _failure_rows(summary: Summary) -> list[FailureRow]:
+    ratings, comparisons = summary.ratings, summary.comparisons
+    total = (ratings.total if ratings else 0) + (comparisons.total if comparisons else 0)
+    reasons: Iterable[str] = {*(ratings.failures if ratings else ()), *(comparisons.failures if comparisons else ())}
+    rows = []
+    for reason in reasons:
+        counts = (ratings.failures[reason] if ratings else 0, comparisons.failures[reason] if comparisons else 0)
+        rows.append(FailureRow(reason, *counts, share=sum(counts) / max(total, 1)))
+    return sorted(rows, key=lambda row: (-row.share, row.reason))
