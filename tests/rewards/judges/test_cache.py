@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sqlite3
@@ -91,7 +90,6 @@ def test_read_only_file_is_a_storage_error() -> None:
         path.chmod(0o444)
         Path(folder).chmod(0o555)
         script = f"""
-import os
 from pathlib import Path
 from rewards.errors import StorageError
 from rewards.judges.cache import JudgmentCache
