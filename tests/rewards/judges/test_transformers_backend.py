@@ -66,15 +66,18 @@ def brute_force(
         whole = {c: [*ids, tokenizer.eos_token_id] for c, ids in whole.items()}
     start = next((i for i in range(len(base)) if any(ids[i] != base[i] for ids in whole.values())), len(base))
     probabilities, mass = {}, 0.0
+    known: dict[tuple[int, ...], torch.Tensor] = {}
     for choice, ids in whole.items():
         logprob = 0.0
         for end in range(start, len(ids)):
             siblings = sorted(
                 {other[end] for other in whole.values() if other[:end] == ids[:end] and len(other) > end}
             )
-            with torch.inference_mode():
-                logits = local.model(input_ids=torch.tensor([ids[:end]])).logits[0, -1].double()
-            full = logits.log_softmax(-1)
+            if tuple(ids[:end]) not in known:
+                with torch.inference_mode():
+                    logits = local.model(input_ids=torch.tensor([ids[:end]])).logits[0, -1].double()
+                known[tuple(ids[:end])] = logits.log_softmax(-1)
+            full = known[tuple(ids[:end])]
             logprob += float(full[ids[end]] - full[siblings].logsumexp(-1))
             if end == start:
                 mass = float(full[siblings].exp().sum())
@@ -129,6 +132,11 @@ def test_empty_answer_start(tiny: LocalModel) -> None:
     questions = [Question(content="Rate this.", answer_end="\n")]
     for chat in FORMATS:
         check_against_brute_force(tiny, chat, questions, TEN, batch_size=1)
+
+
+def test_without_a_closing_text_the_end_of_the_turn_closes_a_rating(tiny: LocalModel) -> None:
+    questions = [Question(content=f"Rate {i}.", answer_start="Rating: ") for i in range(2)]
+    check_against_brute_force(tiny, ChatTokenizer(), questions, TEN, batch_size=2)
 
 
 def test_mistake_06_ten_is_not_one(tiny: LocalModel) -> None:
@@ -306,17 +314,22 @@ def test_a_model_without_chat_template_is_refused_with_advice(tiny: LocalModel) 
 
 
 def test_long_questions_are_said_to_be_so_and_not_cut(tiny: LocalModel) -> None:
-    questions = [*rating_questions(2), Question(content="long " * 500, answer_start="[[", answer_end="]]")]
+    short = rating_questions(2)
+    questions = [Question(content="long " * 500, answer_start="[[", answer_end="]]"), *short]
     backend = TransformersBackend(tiny, ChatTokenizer(), max_prompt_tokens=200)
     scored = dict(backend.score(questions, TEN))
-    written = dict(backend.generate(questions, Decoding(max_new_tokens=2)))
-    for found in (scored, written):
-        assert sorted(found) == [0, 1, 2]
-        assert [type(found[i]) for i in range(3)] == [type(found[0]), type(found[0]), Unparsed]
-        failure = found[2]
+    written = dict(backend.generate(questions, Decoding(max_new_tokens=8)))
+    for found, alone in (
+        (scored, dict(backend.score(short, TEN))),
+        (written, dict(backend.generate(short, Decoding(max_new_tokens=8)))),
+    ):
+        failure = found.pop(0)
         assert isinstance(failure, Unparsed)
         assert failure.reason == "prompt_too_long"
         assert "200" in failure.detail
+        assert found == {position + 1: answer for position, answer in alone.items()}
+    assert scored[1] != scored[2]
+    assert written[1] != written[2]
 
 
 def test_the_answer_must_fit_the_models_positions_too(tiny: LocalModel) -> None:
