@@ -90,6 +90,7 @@ def test_read_only_file_is_a_storage_error() -> None:
         path.chmod(0o444)
         Path(folder).chmod(0o555)
         script = f"""
+import os
 from pathlib import Path
 from rewards.errors import StorageError
 from rewards.judges.cache import JudgmentCache
