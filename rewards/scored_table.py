@@ -46,7 +46,7 @@ REQUIRED: Final = ("prompt_id", "candidate_id", "text", "reward")
 
 _PIECE_ROWS = 250_000
 """Rows of a Parquet file asked for at once: polars reads ahead by row groups, however large they are."""
-_TEXT_BYTES = 128 * 1024 * 1024
+_TEXT_BYTES = 64 * 1024 * 1024
 """Texts held at once while rows are fetched."""
 _MAX_ID_LENGTH = 1024
 
