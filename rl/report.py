@@ -23,8 +23,9 @@ from pydantic import JsonValue
 from rewards.errors import MissingFileError, StorageError
 from rl import figures
 from rl.redact import redact
-from rl.report_browser import anchor, browse, browse_evaluation, read_review
+from rl.report_browser import anchor, browse, browse_evaluation
 from rl.report_findings import count, findings, percent
+from rl.report_review import read_review
 from rl.report_summary import Summary, summarise
 from rl.run_folder import RunFolder
 

@@ -9,7 +9,6 @@ judgments behind a shown pair are never cut away, so that every pair can be trac
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,8 +35,6 @@ TEXT = 4_000
 CRITIQUE = 3_000
 EVALUATED = 12
 """Held-out prompts shown with both policies' responses."""
-REVIEW = 60
-"""Rows of the review section."""
 
 
 @dataclass(frozen=True)
@@ -144,26 +141,6 @@ class PromptView:
         return f"#{view.number}" if view else candidate_id
 
 
-@dataclass(frozen=True)
-class ReviewRow:
-    """Something that a person should look at."""
-
-    reason: str
-    prompt_id: str | None
-    candidate_ids: tuple[str, ...]
-    detail: str
-    shown: bool
-    """Whether its prompt is on the page."""
-
-
-@dataclass(frozen=True)
-class Review:
-    """review.jsonl: counts by reason, and the first rows of each."""
-
-    counts: dict[str, int]
-    rows: list[ReviewRow]
-
-
 def browse(run: RunFolder, limit: int = PROMPTS) -> list[PromptView]:
     """The prompts of the run that are shown, in the order of their file."""
     wanted = _choose(run, limit)
@@ -203,49 +180,8 @@ def browse_evaluation(run: RunFolder, limit: int = EVALUATED) -> list[PromptView
     return list(views.values())
 
 
-def read_review(run: RunFolder, shown: set[str], limit: int = REVIEW) -> Review | None:
-    """The review file, whatever further keys its rows have; None without one."""
-    if not run.review.is_file():
-        return None
-    counts: dict[str, int] = {}
-    rows: list[ReviewRow] = []
-    for row in _objects(run.review):
-        reason = _first_text(row, "reason", "kind", "why") or "other"
-        counts[reason] = counts.get(reason, 0) + 1
-        if counts[reason] <= limit // 4:
-            rows.append(_review_row(row, reason, shown))
-    return Review(dict(sorted(counts.items())), sorted(rows, key=lambda row: row.reason))
-
-
-_NOT_DETAIL = frozenset({"reason", "kind", "why", "prompt_id", "candidate_id", "candidate_ids", "id"})
-
-
-def _review_row(row: dict[str, JsonValue], reason: str, shown: set[str]) -> ReviewRow:
-    several = row.get("candidate_ids")
-    ids = (
-        several if isinstance(several, list) else [row.get("candidate_id"), row.get("first_id"), row.get("second_id")]
-    )
-    prompt_id = _first_text(row, "prompt_id")
-    rest = [
-        f"{key}: {_brief(value)}" for key, value in row.items() if key not in _NOT_DETAIL and value not in (None, "")
-    ]
-    return ReviewRow(
-        reason=reason,
-        prompt_id=prompt_id,
-        candidate_ids=tuple(str(name) for name in ids if name),
-        detail=" · ".join(rest)[:600],
-        shown=prompt_id in shown,
-    )
-
-
-def _brief(value: JsonValue) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 160 else text[:160] + " …"
-
-
-def _first_text(row: dict[str, JsonValue], *names: str) -> str | None:
+def first_text(row: dict[str, JsonValue], *names: str) -> str | None:
+    """The first of these keys that holds a string."""
     return next((value for name in names if isinstance(value := row.get(name), str)), None)
 
 
@@ -263,7 +199,7 @@ def _pairs(path: Path, wanted: set[str]) -> tuple[list[Pair], Counter[str]]:
 
 def _selected(path: Path, wanted: set[str]) -> set[str]:
     """Ids of the selected candidates of the wanted prompts (of all, where rows name no prompt)."""
-    rows = (row for row in _objects(path) if row.get("prompt_id", None) is None or row["prompt_id"] in wanted)
+    rows = (row for row in objects(path) if row.get("prompt_id", None) is None or row["prompt_id"] in wanted)
     return {name for row in rows if (name := _candidate_id(row))}
 
 
@@ -271,22 +207,23 @@ def _candidate_id(row: dict[str, JsonValue]) -> str | None:
     """The candidate that a row of selected.jsonl names: `candidate_id`, a nested candidate's id, or its own id."""
     nested = row.get("candidate")
     if isinstance(nested, dict):
-        return _first_text(nested, "id")
-    return _first_text(row, "candidate_id", "id")
+        return first_text(nested, "id")
+    return first_text(row, "candidate_id", "id")
 
 
 def _records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
     return read_records(path, kind) if path.is_file() else iter(())
 
 
-def _objects(path: Path) -> Iterator[dict[str, JsonValue]]:
+def objects(path: Path) -> Iterator[dict[str, JsonValue]]:
+    """The lines of a file of JSON objects, none where there is no file."""
     return read_records(path, JSON_OBJECT) if path.is_file() else iter(())
 
 
 def _choose(run: RunFolder, limit: int) -> set[str]:
     """Ids of the prompts to show: half for pairs, a quarter for review, then the file's order."""
     chosen: dict[str, None] = {}
-    reviewed = (name for row in _objects(run.review) if (name := _first_text(row, "prompt_id")))
+    reviewed = (name for row in objects(run.review) if (name := first_text(row, "prompt_id")))
     sources: list[tuple[Iterable[str], int]] = [
         ((pair.prompt_id for pair in _records(run.pairs, Pair)), limit // 2),
         (reviewed, limit * 3 // 4),

@@ -153,7 +153,7 @@ class Tracker:
         """Log a finished file or folder, and the files it was made from.
 
         Raises MissingFileError when `path` or an input does not exist. In a folder, training checkpoints
-        (`checkpoint-*`) are left out. Neither the file nor its inputs may change afterwards.
+        (`checkpoint-*`) are left out. Neither the file (but for a report) nor its inputs may change afterwards.
         """
         for needed in (path, *inputs):
             if not needed.exists():
@@ -188,8 +188,10 @@ class Tracker:
 
         name = re.sub(r"[^\w.-]+", "-", f"{self._folder.path.name or 'run'}-{path.stem}")[-120:]
         artifact = wandb.Artifact(name, type=kind, metadata={"inputs": lineage, "file": path.name})
+        # A report may be written again later, so it is copied; anything else stays as its stage left it.
+        policy: Literal["mutable", "immutable"] = "mutable" if kind == "report" else "immutable"
         for file, inside in _files(path):
-            artifact.add_file(str(file), name=inside, policy="immutable", skip_cache=True)
+            artifact.add_file(str(file), name=inside, policy=policy, skip_cache=True)
         artifact.finalize()
         return artifact
 

@@ -138,6 +138,17 @@ def test_awkward_cells(run: RunFolder) -> None:
     assert table["data"][2] == [None, "{'nested': [1]}", True]
 
 
+def test_a_report_is_kept_as_it_was_logged(run: RunFolder) -> None:
+    run.report.write_text("first")
+    with Tracker.start(run) as tracker:
+        tracker.artifact("report", run.report)
+        run.report.write_text("written again")
+    (artifact,) = only(run).artifacts
+    (entry,) = artifact.manifest.contents
+    assert Path(entry.local_path).read_text() == "first"
+    assert run.path in Path(entry.local_path).parents
+
+
 def test_off_still_writes_the_metrics(run: RunFolder) -> None:
     with Tracker.start(run, mode="off") as tracker:
         tracker.scalars("dpo", 1, {"loss": 0.5})

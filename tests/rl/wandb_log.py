@@ -7,6 +7,7 @@ records of (crc 4 bytes, length 2 bytes, type 1 byte); a record that does not fi
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ def _payloads(data: bytes) -> Iterator[bytes]:
         length = int.from_bytes(data[position + 4 : position + 6], "little")
         kind = data[position + 6]
         body = data[position + 7 : position + 7 + length]
+        if len(body) < length:
+            return  # still being written
         position += 7 + length
         if kind in (FULL, FIRST):
             parts = []
@@ -97,5 +100,18 @@ class OfflineRun:
 
 
 def offline_runs(run_folder: Path) -> list[OfflineRun]:
-    """All offline runs inside a run folder, oldest first."""
-    return [OfflineRun(folder) for folder in sorted((run_folder / "wandb").glob("offline-run-*"))]
+    """All finished offline runs inside a run folder, oldest first.
+
+    W&B's background process may close the log a moment after `finish` has returned, so this waits for the record
+    that ends a run.
+    """
+    return [_finished(folder) for folder in sorted((run_folder / "wandb").glob("offline-run-*"))]
+
+
+def _finished(folder: Path) -> OfflineRun:
+    for _ in range(600):
+        run = OfflineRun(folder)
+        if run.exit_code is not None:
+            return run
+        time.sleep(0.05)
+    raise AssertionError(f"the run in {folder} was never finished; it holds {run.kinds}")
