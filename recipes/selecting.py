@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewards.review import review_items
 
 from recipes.job import Job
 from recipes.schema import DPORecipe, QuickstartRecipe
@@ -120,6 +119,8 @@ def review(
     to: Path | None = None,
 ) -> None:
     """Put aside what a judge should not decide alone."""
+    from rewards.review import review_items
+
     items = review_items(judgments, comparisons, scored, candidates, prompts)
     write_records(to or job.run.review, items)
 
