@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from judge_training.agreement import JudgedPair, PairAgreement, Slice, pair_agreement
 from judge_training.eval_p import EvalP, evaluate_eval_p, longer_text, verdicts_in_order
 from judge_training.labels import PairLabel, RatingLabel, read_labels
@@ -232,6 +234,28 @@ def summary_rows(result: PairAgreement | RatingAgreement) -> list[tuple[str, str
         _share_row("longer preferred, people", result.human_longer),
         _share_row("longer preferred, judge", result.judge_longer),
     ]
+
+
+def percentages(result: PairAgreement) -> dict[str, JsonValue]:
+    """The headline shares in percent with two digits, as papers print them; None where there is nothing to divide."""
+    return {
+        "pairs": result.n,
+        "agreement": _rounded(result.agreement),
+        "consistency": _rounded(result.consistency),
+        "first_order_accuracy": _rounded(result.accuracy),
+        "abstention": {
+            "accuracy": _rounded(result.abstention.accuracy),
+            "coverage": _rounded(result.abstention.coverage),
+        },
+        "groups": {
+            one.name: {"agreement": _rounded(one.agreement), "consistency": _rounded(one.consistency)}
+            for one in result.groups
+        },
+    }
+
+
+def _rounded(share: Interval | None) -> float | None:
+    return None if share is None else round(100 * share.value, 2)
 
 
 def slice_rows(slices: Sequence[Slice]) -> list[tuple[str, str, str, str, str]]:

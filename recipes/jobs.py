@@ -70,6 +70,7 @@ class Judged:
             job, recipe.judge, recipe.failures, recipe.compare, prompts, candidates, self.judgments, seed=recipe.seed
         )
         self.scored = stages.make_rewards(job, recipe.reward, candidates, self.judgments, self.comparisons)
+        selecting.put_aside(job.run.path, job.run.review)
 
 
 def _sample_and_judge(job: Job, recipe: SamplingRecipe, *, held_out: int) -> tuple[Judged, list[Prompt]]:
@@ -94,9 +95,7 @@ def _sample(job: Job, recipe: SampleRecipe) -> None:
 
 
 def _judge(job: Job, recipe: JudgeRecipe) -> Judged:
-    judged = Judged(job, recipe, *stages.read_candidates(job, recipe))
-    selecting.review(job, judged.prompts, judged.candidates, judged.judgments, judged.comparisons, judged.scored)
-    return judged
+    return Judged(job, recipe, *stages.read_candidates(job, recipe))
 
 
 def _select(job: Job, recipe: SelectRecipe) -> None:
@@ -104,7 +103,7 @@ def _select(job: Job, recipe: SelectRecipe) -> None:
     selecting.select_candidates(job, table, recipe.select)
     selecting.make_preference_pairs(job, table, recipe.pairs, comparisons, None)
     if recipe.review is not None:
-        selecting.review_run(job, recipe.scored, recipe.review)
+        selecting.put_aside(recipe.scored, recipe.review)
 
 
 def _best_of_n(job: Job, recipe: BestOfNRecipe) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-
 from recipes.job import Job
 from recipes.schema import DPORecipe, QuickstartRecipe
 from recipes.stages import SCORED
@@ -14,6 +13,7 @@ from rewards.errors import InputError
 from rewards.jsonl import read_records, write_records
 from rewards.manifest import Manifest
 from rewards.pairing import make_pairs
+from rewards.review import ReviewItem, inspection_sample, review_items
 from rewards.scored_table import ScoredTable
 from rewards.select import select
 from rewards.select_settings import PairSettings, SelectSettings
@@ -33,14 +33,8 @@ def open_scored(path: Path) -> tuple[ScoredTable, list[Comparison] | None]:
     """The scored candidates of a run folder or of a file, and the run's comparisons where there are any."""
     if not path.is_dir():
         return ScoredTable.from_file(path), None
-    run = RunFolder(path)
-    table = table_of(
-        list(read_records(run.prompts, Prompt)),
-        list(read_records(run.candidates, Candidate)),
-        list(read_records(run.rewards, SCORED)),
-    )
-    comparisons = list(read_records(run.comparisons, Comparison)) if run.comparisons.exists() else None
-    return table, comparisons
+    judged = Judged(path)
+    return table_of(judged.prompts, judged.candidates, judged.scored), judged.comparisons or None
 
 
 def select_candidates(job: Job, table: ScoredTable, settings: SelectSettings) -> None:
@@ -108,35 +102,31 @@ def truncation(recipe: QuickstartRecipe | DPORecipe) -> PairCheck:
     return truncation_check(tokenize, render, max_length=recipe.train.max_length)
 
 
-def review(
-    job: Job,
-    prompts: Sequence[Prompt],
-    candidates: Sequence[Candidate],
-    judgments: Sequence[Judgment],
-    comparisons: Sequence[Comparison],
-    scored: Sequence[Reward | Unscored],
-    *,
-    to: Path | None = None,
-) -> None:
-    """Put aside what a judge should not decide alone."""
-    from rewards.review import review_items
+class Judged:
+    """Everything in a run folder that a person would read judgments with."""
 
-    items = review_items(judgments, comparisons, scored, candidates, prompts)
-    write_records(to or job.run.review, items)
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise InputError(f"expected a run folder, since a file of scores has no judgments, got {folder}")
+        run = RunFolder(folder)
+        self.prompts = list(read_records(run.prompts, Prompt))
+        self.candidates = list(read_records(run.candidates, Candidate))
+        self.judgments = list(read_records(run.judgments, Judgment)) if run.judgments.exists() else []
+        self.comparisons = list(read_records(run.comparisons, Comparison)) if run.comparisons.exists() else []
+        self.scored = list(read_records(run.rewards, SCORED)) if run.rewards.exists() else []
 
 
-def review_run(job: Job, folder: Path, to: Path) -> None:
-    """Put aside what a judge should not decide alone, from the files of another run."""
-    if not folder.is_dir():
-        raise InputError(f"expected a run folder to review, since a file of scores has no judgments, got {folder}")
-    run = RunFolder(folder)
-    comparisons = list(read_records(run.comparisons, Comparison)) if run.comparisons.exists() else []
-    review(
-        job,
-        list(read_records(run.prompts, Prompt)),
-        list(read_records(run.candidates, Candidate)),
-        list(read_records(run.judgments, Judgment)),
-        comparisons,
-        list(read_records(run.rewards, SCORED)),
-        to=to,
+def put_aside(folder: Path, to: Path) -> int:
+    """Write the cases of a run that a judge should not decide alone; returns how many there are."""
+    judged = Judged(folder)
+    items = review_items(judged.judgments, judged.comparisons, judged.scored, judged.candidates, judged.prompts)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    return write_records(to, items)
+
+
+def draw_judgments(folder: Path, *, size: int, seed: int) -> list[ReviewItem]:
+    """A stratified sample of the judgments of a run."""
+    judged = Judged(folder)
+    return inspection_sample(
+        judged.judgments, judged.candidates, judged.prompts, comparisons=judged.comparisons, size=size, seed=seed
     )

@@ -45,16 +45,16 @@ def read_review(run: RunFolder, shown: set[str], limit: int = REVIEW) -> Review 
     counts: dict[str, int] = {}
     rows: list[ReviewRow] = []
     for row in objects(run.review):
-        reason = first_text(row, *_REASON) or "other"
+        reason = first_text(row, "reason", "kind") or "other"
         counts[reason] = counts.get(reason, 0) + 1
         if counts[reason] <= limit // 4:
             rows.append(_review_row(row, reason, shown))
     return Review(dict(sorted(counts.items())), sorted(rows, key=lambda row: row.reason))
 
 
-_REASON = ("reason", "kind", "why")
-"""Keys that may say why a row was put aside; the first that is there counts."""
-_NOT_DETAIL = frozenset({"prompt_id", "candidate_id", "candidate_ids", "first_id", "second_id", "id"})
+_IDS = frozenset({"reason", "kind", "prompt_id", "candidate_id", "candidate_ids", "first_id", "second_id", "id"})
+_LONG = frozenset({"messages", "critiques", "judgment_ids"})
+"""Shown with the prompt, not in the table."""
 
 
 def _review_row(row: dict[str, JsonValue], reason: str, shown: set[str]) -> ReviewRow:
@@ -63,15 +63,18 @@ def _review_row(row: dict[str, JsonValue], reason: str, shown: set[str]) -> Revi
         several if isinstance(several, list) else [row.get("candidate_id"), row.get("first_id"), row.get("second_id")]
     )
     prompt_id = first_text(row, "prompt_id")
-    hidden = _NOT_DETAIL | {next((key for key in _REASON if row.get(key) == reason), "reason")}
-    rest = [f"{key}: {_brief(value)}" for key, value in row.items() if key not in hidden and value not in (None, "")]
+    parts = [_part(key, value) for key, value in row.items() if key not in _IDS | _LONG and value not in (None, "")]
     return ReviewRow(
         reason=reason,
         prompt_id=prompt_id,
         candidate_ids=tuple(str(name) for name in ids if name),
-        detail=" · ".join(rest)[:600],
+        detail=" · ".join(parts)[:800],
         shown=prompt_id in shown,
     )
+
+
+def _part(key: str, value: JsonValue) -> str:
+    return _brief(value) if key == "detail" else f"{key.replace('_', ' ')}: {_brief(value)}"
 
 
 def _brief(value: JsonValue) -> str:

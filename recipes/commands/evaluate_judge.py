@@ -6,9 +6,11 @@ pairs    a run's comparisons and ratings against the labels that people added to
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+import tyro
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
@@ -36,7 +38,7 @@ class EvalPArguments(Settings):
     """Folder of the judge's comparisons, without predictions; started again it goes on where it stopped."""
     limit: int | None = Field(default=None, ge=1)
     """Ask the judge about this many pairs only (every scenario in turn); the numbers are then of these."""
-    json: bool = False  # type: ignore[assignment]
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of tables."""
 
 
@@ -47,7 +49,7 @@ class PairsArguments(Settings):
     """A review file with `label` added to its lines."""
     run: Path
     """The run folder that the review file came from."""
-    json: bool = False  # type: ignore[assignment]
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON instead of tables."""
 
 
@@ -69,14 +71,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _parse(kind: type[ArgumentsT], arguments: list[str], name: str) -> ArgumentsT:
-    import tyro
-
     return tyro.cli(kind, args=arguments, prog=f"autoj evaluate-judge {name}", description=kind.__doc__)
 
 
 def _eval_p(arguments: EvalPArguments) -> None:
     from judge_training.eval_p import evaluate_eval_p
-    from judge_training.meta_evaluation import slice_rows, summary_rows
+    from judge_training.meta_evaluation import percentages, slice_rows, summary_rows
 
     if arguments.predictions is None and arguments.swapped is not None:
         raise InputError("expected --predictions beside --swapped, got --swapped alone")
@@ -84,8 +84,8 @@ def _eval_p(arguments: EvalPArguments) -> None:
     if predictions is None:
         data, predictions = _ask(arguments)
     result = evaluate_eval_p(data, predictions, arguments.swapped)
-    if arguments.json:
-        print(result.model_dump_json(indent=2))
+    if arguments.as_json:
+        print(json.dumps(percentages(result) | {"details": result.model_dump(mode="json")}, indent=2))
         return
     _print_summary("Eval-P", summary_rows(result))
     _print_slices("By group", slice_rows(result.groups))
@@ -122,7 +122,7 @@ def _pairs(arguments: PairsArguments) -> None:
         candidates={candidate.id: candidate for candidate in read_records(run.candidates, Candidate)},
         scenarios={prompt.id: prompt.scenario for prompt in read_records(run.prompts, Prompt) if prompt.scenario},
     )
-    if arguments.json:
+    if arguments.as_json:
         print(result.model_dump_json(indent=2))
         return
     if result.pairs is not None:

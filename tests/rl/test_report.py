@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rewards.errors import InputError, MissingFileError
 from rewards.jsonl import write_records
 from rewards.judges.base import JudgeCard
+from rewards.review import ReviewedComparison, ReviewedRating
 from rewards.types import Candidate, Judgment, Message, Pair, Prompt, Rating, Reward
 from rl import figures
 from rl.report import showable, write_report
@@ -130,6 +131,33 @@ def test_review_rows_keep_their_reason_and_details(full: tuple[RunFolder, Page])
     review = page.sections["review"]
     assert "60 cases" in review and "high variance" in review
     assert "variance: 3.2 · why: <u>x</u>" in review
+
+
+def test_the_cases_that_the_library_puts_aside_are_shown(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    asked = (Message(role="user", content="Why?"),)
+    rating = ReviewedRating(
+        reason="unparsed:no_verdict",
+        detail="no rating",
+        prompt_id="p",
+        messages=asked,
+        candidate_id="c1",
+        response="<b>" * 999,
+    )
+    comparison = ReviewedComparison(
+        reason="orders_disagree",
+        prompt_id="p",
+        messages=asked,
+        first_id="c1",
+        second_id="c2",
+        first_response="yes",
+        second_response="no",
+    )
+    write_records(run.review, [rating, comparison])
+    review = report(run).sections["review"]
+    assert "unparsed:no verdict" in review and "no rating · response: <b><b>" in review
+    assert "c1" in review and "c2" in review and "first response: yes · second response: no" in review
+    assert "Why?" not in review
 
 
 def test_a_pair_leads_to_the_judgments_behind_it(full: tuple[RunFolder, Page]) -> None:
