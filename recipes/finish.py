@@ -15,5 +15,7 @@ def conclude(job: Job) -> None:
     job.tracker.artifact("report", path)
     console.print()
     for finding in findings(summarise(job.run)):
-        console.print(f"  {finding.text}", style="yellow" if finding.tone == "warning" else None, highlight=False)
-    console.print(f"\nOpen [bold]{path}[/bold]", highlight=False)
+        console.print(
+            f"  {finding.text}", style="yellow" if finding.tone == "warning" else None, highlight=False, soft_wrap=True
+        )
+    console.print(f"\nOpen [bold]{path}[/bold]", highlight=False, soft_wrap=True)

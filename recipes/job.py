@@ -43,7 +43,7 @@ class Job:
     @contextmanager
     def stage(self, name: str, title: str) -> Iterator[dict[str, int | float]]:
         """Announce a stage, and note it as finished with what it counted once its block ends without an error."""
-        console.print(f"[bold]{title}[/bold]")
+        console.print(f"[bold]{title}[/bold]", soft_wrap=True)
         started = time.perf_counter()
         counts: dict[str, int | float] = {}
         yield counts
@@ -52,8 +52,12 @@ class Job:
             self.run.finish(record)
             self._finished[name] = record
             self.tracker.scalars(name, 0, {**counts, "seconds": record.seconds})
-        shown = ", ".join(f"{value:,.4g} {key.replace('_', ' ')}" for key, value in counts.items())
-        console.print(f"  {shown}{' in ' if shown else ''}{record.seconds:.1f} s")
+        shown = ", ".join(f"{key.replace('_', ' ')} {_number(value)}" for key, value in counts.items())
+        console.print(f"  {shown}{', ' if shown else ''}{record.seconds:.1f} s", soft_wrap=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 def open_run(recipe: Recipe, *, resume: bool, clean: bool) -> RunFolder:
