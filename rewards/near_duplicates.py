@@ -68,6 +68,11 @@ def band_rows(threshold: float) -> int:
     return 1
 
 
+def band_count(threshold: float) -> int:
+    """Bands of a text's MinHash at this threshold."""
+    return _PERMUTATIONS // band_rows(threshold)
+
+
 def band_keys(sets: Iterable[Shingles], threshold: float) -> NDArray[np.uint64]:
     """MinHash band keys, shape (texts, bands): two texts that share a key in one column may be near duplicates."""
     rows = band_rows(threshold)
@@ -76,7 +81,7 @@ def band_keys(sets: Iterable[Shingles], threshold: float) -> NDArray[np.uint64]:
     offsets = random.integers(0, 2**63, _PERMUTATIONS, dtype=np.uint64)
     weights = random.integers(0, 2**63, rows, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     minima = [_minima(own, multipliers, offsets) for own in sets]
-    bands = np.array(minima, dtype=np.uint64).reshape(len(minima), _PERMUTATIONS // rows, rows)
+    bands = np.array(minima, dtype=np.uint64).reshape(len(minima), band_count(threshold), rows)
     keys: NDArray[np.uint64] = (bands * weights).sum(axis=2, dtype=np.uint64)
     return keys
 

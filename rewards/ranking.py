@@ -16,7 +16,7 @@ from typing import Final
 import polars as pl
 
 from rewards.manifest import Count
-from rewards.near_duplicates import Shingles, band_keys, kept_apart, shingles, similar
+from rewards.near_duplicates import Shingles, band_count, band_keys, kept_apart, shingles, similar
 from rewards.scored_table import ScoredTable
 
 STAGES: Final = (
@@ -116,40 +116,36 @@ def _drop_rows(ranking: pl.DataFrame, rows: list[int]) -> pl.DataFrame:
 def _drop_across_prompts(ranking: pl.DataFrame, table: ScoredTable, threshold: float, seed: int) -> pl.DataFrame:
     """Drop what is too similar to a candidate with a higher reward, of whatever prompt.
 
-    Holds the band keys of all usable rows (8 bytes a band, 16 to 64 bands) and the shingles of those that share one.
+    Holds the band keys of all usable rows (8 bytes a band, 8 to 128 bands) and the shingles of those that share one.
     """
-    left = usable(ranking).sort("reward", "key", descending=[True, False])
-    neighbours = _neighbours(left, table, threshold, seed)
-    wanted = left.filter(pl.col("row").is_in(pl.Series(list(neighbours), dtype=left.schema["row"]).implode()))
+    left = usable(ranking).select("row", "key", "bytes", "prompt", "reward")
+    bands = _bands(left, table, threshold, seed)
+    shared = bands.filter(pl.any_horizontal(pl.exclude("row").is_duplicated()))
+    wanted = left.join(shared, on="row").sort("reward", "key", descending=[True, False])
     sets: dict[int, Shingles] = {}
     for chunk in table.texts(with_places(wanted.select("row", "key", "bytes", "prompt")), seed=seed):
         sets |= {row: shingles(text) for row, text in chunk.select("row", "text").iter_rows()}
-    kept: set[int] = set()
-    for row in wanted["row"]:  # best first
-        if not any(similar(sets[row], sets[other], threshold) for other in neighbours[row] & kept):
-            kept.add(row)
-    return _drop_rows(ranking, [row for row in wanted["row"] if row not in kept])
+    lost: list[int] = []
+    # The rows kept so far, by band and key: however often a text is repeated, it is compared with one row.
+    kept: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, *keys in wanted.select(shared.columns).iter_rows():
+        others = {other for place in enumerate(keys) for other in kept.get(place, ())}
+        if any(similar(sets[row], sets[other], threshold) for other in others):
+            lost.append(row)
+            continue
+        for place in enumerate(keys):
+            kept[place].append(row)
+    return _drop_rows(ranking, lost)
 
 
-def _neighbours(left: pl.DataFrame, table: ScoredTable, threshold: float, seed: int) -> dict[int, set[int]]:
-    """For each row that shares a band key with others, those others."""
-    parts = []
-    for chunk in table.texts(with_places(left.select("row", "key", "bytes", "prompt")), seed=seed):
+def _bands(left: pl.DataFrame, table: ScoredTable, threshold: float, seed: int) -> pl.DataFrame:
+    """The MinHash band keys of rows: the column row, then one column a band."""
+    names = [f"band_{band}" for band in range(band_count(threshold))]
+    parts = [pl.DataFrame(schema={"row": left.schema["row"]} | dict.fromkeys(names, pl.UInt64()))]
+    for chunk in table.texts(with_places(left.drop("reward")), seed=seed):
         keys = band_keys((shingles(text) for text in chunk["text"]), threshold)
-        parts.append(
-            pl.DataFrame(keys, schema=[str(band) for band in range(keys.shape[1])]).with_columns(chunk["row"])
-        )
-    found: dict[int, set[int]] = defaultdict(set)
-    if not parts:
-        return found
-    bands = pl.concat(parts)
-    for band in bands.columns[:-1]:
-        shared = bands.select(band, "row").filter(pl.col(band).is_duplicated())
-        for rows in shared.group_by(band).agg("row")["row"]:
-            members = set(rows)
-            for row in members:
-                found[row] |= members - {row}
-    return found
+        parts.append(chunk.select("row").hstack(pl.DataFrame(keys, schema=names)))
+    return pl.concat(parts)
 
 
 def furthest(dropped: pl.DataFrame, stages: Sequence[str]) -> pl.DataFrame:

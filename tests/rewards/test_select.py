@@ -121,8 +121,18 @@ def test_near_duplicates_within_and_across_prompts():
     assert across.manifest.prompts.dropped == {"near_duplicate": 1}
 
 
+def test_a_text_repeated_in_every_prompt_stays_once():
+    groups = {f"p{i}": [("I am sorry, but I cannot help with that request today.", i / 1000)] for i in range(600)}
+    everywhere = SelectSettings(near_duplicates=0.9, near_duplicates_across_prompts=True)
+    selection = select(table(groups), everywhere)
+    assert [item.candidate_id for item in selection.rows()] == ["p599/0"]
+    assert selection.manifest.prompts.dropped == {"near_duplicate": 599}
+
+
 def test_nothing_at_all():
-    selection = select(ScoredTable.from_records([], [], []), SelectSettings(near_duplicates=0.5))
+    selection = select(
+        ScoredTable.from_records([], [], []), SelectSettings(near_duplicates=0.5, near_duplicates_across_prompts=True)
+    )
     assert list(selection.rows()) == []
     assert selection.manifest.rows == Count(input=0, kept=0)
 
