@@ -74,9 +74,9 @@ class FailureBudget:
             self.note(failure_reason(result))
             yield result
             if len(self._judged) >= self.minimum:
-                self._check()
+                self.check()
         if final:
-            self._check()
+            self.check()
 
     def note(self, reason: UnparsedReason | None) -> None:
         """Count one result: the reason of its failure, or None."""
@@ -93,7 +93,8 @@ class FailureBudget:
         if reason is not None:
             self._failed[reason] += 1
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise FailureBudgetError when too many of the results noted so far failed, whatever their number."""
         judged, failed = len(self._judged), self._failed.total()
         if failed <= self.limit * judged:
             return

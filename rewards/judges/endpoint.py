@@ -118,8 +118,12 @@ class EndpointBackend:
         return self._abilities
 
     def generate(self, questions: Sequence[Question], decoding: Decoding) -> Iterator[tuple[int, Answer | Unparsed]]:
-        """An answer to each question as it comes; raises JudgeUnavailableError when the server is gone."""
-        seen = self.probe()
+        """An answer to each question as it comes; raises JudgeUnavailableError when the server is gone.
+
+        Questions that need nothing special of the server are asked without finding out what it can do.
+        """
+        plain = not self.settings.top_logprobs and not any(question.answer_start for question in questions)
+        seen = Abilities(logprobs=False, continues=False) if plain else self.probe()
         logprobs = seen.logprobs and not seen.continues
 
         async def ask(client: AsyncOpenAI, index: int) -> Answer | Unparsed:
