@@ -7,9 +7,9 @@ The class defaults are the vetted setting. Imports no torch: `autoj check` answe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 from rewards.columns import ColumnMap
 from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings, Settings
@@ -109,10 +109,15 @@ class FailureSettings(Settings):
     """Judgments before the share is looked at."""
 
 
+def _off(value: object) -> object:
+    """YAML 1.1 reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
 class TrackSettings(Settings):
     """Weights & Biases."""
 
-    mode: Literal["auto", "offline", "online", "off"] = "auto"
+    mode: Annotated[Literal["auto", "offline", "online", "off"], BeforeValidator(_off)] = "auto"
     """auto: online with a key in WANDB_API_KEY, else offline. metrics.jsonl is written in any case."""
     project: str = "autoj"
     """W&B project."""

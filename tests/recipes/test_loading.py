@@ -97,6 +97,10 @@ def test_small_numbers_as_yaml_writes_them_are_numbers() -> None:
     assert recipe.train.learning_rate == 5e-7  # type: ignore[union-attr]
 
 
+def test_off_is_off_although_yaml_reads_it_as_false() -> None:
+    assert load_recipe("dpo/tiny", ["--track.mode", "off"]).track.mode == "off"
+
+
 def test_the_digest_ignores_where_a_run_lies_and_nothing_else() -> None:
     base = load_recipe("dpo/tiny")
     assert recipe_digest(load_recipe("dpo/tiny", ["--output", "elsewhere"])) == recipe_digest(base)
