@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -214,7 +215,9 @@ def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:
         raise InputError(
             f"expected adapter_model.safetensors in {adapter}, found none; save it with safe serialization"
         )
-    with _load_errors(str(adapter), adapter):
+    with _load_errors(str(adapter), adapter), warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 for gradient checkpointing by its old name.
+        warnings.filterwarnings("ignore", r"`is_gradient_checkpointing` is deprecated", FutureWarning)
         adapted = PeftModel.from_pretrained(model, str(adapter))
     return adapted.merge_and_unload() if merge else adapted
 
