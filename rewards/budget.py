@@ -73,8 +73,7 @@ class FailureBudget:
         for result in results:
             self.note(failure_reason(result))
             yield result
-            if len(self._judged) >= self.minimum:
-                self.check()
+            self.check(final=False)
         if final:
             self.check()
 
@@ -93,10 +92,10 @@ class FailureBudget:
         if reason is not None:
             self._failed[reason] += 1
 
-    def check(self) -> None:
-        """Raise FailureBudgetError when too many of the results noted so far failed, whatever their number."""
+    def check(self, *, final: bool = True) -> None:
+        """Raise FailureBudgetError when too many results failed; before the end of the work, from `minimum` on."""
         judged, failed = len(self._judged), self._failed.total()
-        if failed <= self.limit * judged:
+        if failed <= self.limit * judged or (not final and judged < self.minimum):
             return
         counts = sorted(((count, reason) for reason, count in self._failed.items() if count), reverse=True)
         listed = ", ".join(f"{reason} {count}" for count, reason in counts)
