@@ -20,7 +20,7 @@ import numpy as np
 
 from rewards.errors import InputError
 from rewards.judges.base import CompareItem, Judge, JudgeCard, RateItem
-from rewards.types import Abstained, Candidate, Comparison, Judgment, Prompt, Verdict
+from rewards.types import Abstained, Candidate, Comparison, Judgment, Prompt, Verdict, VerdictProbabilities
 from rl.results import Estimate, Evaluation
 from rl.statistics import bootstrap_ratio
 
@@ -82,7 +82,8 @@ def match(
 
 def _tie_without_asking(item: CompareItem) -> Comparison:
     name = Judgment.verdict_id(item.first.id, item.second.id)
-    tie = Verdict(winner="tie")
+    certain = VerdictProbabilities(first=0.0, second=0.0, tie=1.0)
+    tie = Verdict(winner="tie", probabilities=certain)
     judgment = Judgment(
         id=name,
         prompt_id=item.prompt.id,
@@ -97,6 +98,7 @@ def _tie_without_asking(item: CompareItem) -> Comparison:
         first_id=item.first.id,
         second_id=item.second.id,
         outcome=tie,
+        probabilities=certain,
         judgments=(judgment,),
     )
 
@@ -196,6 +198,8 @@ def summarise(
     pairs = {(item.first.id, item.second.id): item for item in items}
     counts: dict[str, int] = defaultdict(int)
     points: dict[str, list[float]] = defaultdict(list)
+    soft: dict[str, list[float]] = defaultdict(list)
+    told = 0  # comparisons whose probabilities come from the judge and not from equal texts
     seen: set[tuple[str, str]] = set()
     for given in comparisons:
         comparison = given if (given.first_id, given.second_id) in pairs else given.swap()
@@ -206,6 +210,9 @@ def summarise(
                 f"expected one comparison for each pair of policy and reference, got {what}: {given.id!r}"
             )
         seen.add(pair)
+        if comparison.probabilities is not None:
+            told += pairs[pair].first.text != pairs[pair].second.text
+            soft[comparison.prompt_id].append(comparison.probabilities.first + comparison.probabilities.tie / 2)
         if isinstance(comparison.outcome, Abstained):
             counts["unparsed" if comparison.outcome.reason == "unparsed" else "abstained"] += 1
             continue
@@ -224,6 +231,7 @@ def summarise(
         identical=counts["identical"],
         missing=len(absent),
         win_rate=_win_rate(list(points.values()), resamples=resamples, seed=seed),
+        soft_win_rate=_win_rate(list(soft.values()), resamples=resamples, seed=seed) if told else None,
         policy_tokens=_mean_tokens(ours),
         reference_tokens=_mean_tokens(theirs),
         policy_characters=_mean([len(candidate.text) for candidate in ours]),

@@ -130,6 +130,8 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number for people: whole numbers with separators, others with a few digits."""
     if value is None:
         return "–"
+    if abs(value) < 1e-12:  # what is left of a difference of equal sums
+        return "0"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.{digits}f}" if 0.001 <= abs(value) < 1e6 else f"{value:.3g}"

@@ -127,16 +127,20 @@ def _chosen(summary: Summary) -> Finding | None:
     return Finding("bad" if summary.pairs == 0 else "plain", "Selection", text)
 
 
+def _range(rate: Estimate) -> str:
+    return f"({rate.level:.0%} interval {percent(rate.low)} to {percent(rate.high)}, {count(rate.n, 'prompt')})"
+
+
 def _win_rate(evaluation: Evaluation) -> Finding:
     rate = evaluation.win_rate
     left_out = evaluation.abstained + evaluation.unparsed
     tail = f" {count(left_out, 'comparison')} without a decision left out." if left_out else ""
+    soft = evaluation.soft_win_rate
+    if soft is not None:
+        tail += f" By the verdicts' probabilities, both orders averaged, it is {percent(soft.value)} {_range(soft)}."
     if rate is None:
         return Finding("bad", "Win rate", f"No comparison of the policies was decided.{tail}")
-    text = (
-        f"The trained policy's win rate against the start policy is {percent(rate.value)} ({rate.level:.0%} interval "
-        f"{percent(rate.low)} to {percent(rate.high)}, {count(rate.n, 'prompt')})."
-    )
+    text = f"The trained policy's win rate against the start policy is {percent(rate.value)} {_range(rate)}."
     if rate.low <= 0.5 <= rate.high:
         return Finding("plain", "Win rate", f"{text} The interval includes 50%: no difference is shown.{tail}")
     better = rate.low > 0.5

@@ -61,6 +61,9 @@ class Evaluation(Record):
     """Prompts left out because one side has no response to them."""
     win_rate: Estimate | None
     """(wins + ties / 2) / decided comparisons, bootstrap over prompts; None when nothing was decided."""
+    soft_win_rate: Estimate | None = None
+    """Mean over prompts of P(policy better) + P(tie) / 2, averaged over both orders, so that a leaning to one
+    position cancels out; abstentions count too. None without probabilities."""
     policy_tokens: float | None = None
     """Mean length of the policy's responses, in tokens."""
     reference_tokens: float | None = None

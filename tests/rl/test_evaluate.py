@@ -9,7 +9,17 @@ import pytest
 
 from rewards.errors import InputError
 from rewards.judges.base import CompareItem, JudgeCard, RateItem
-from rewards.types import Candidate, Comparison, Judgment, Message, Prompt, Unparsed, Verdict, Winner
+from rewards.types import (
+    Candidate,
+    Comparison,
+    Judgment,
+    Message,
+    Prompt,
+    Unparsed,
+    Verdict,
+    VerdictProbabilities,
+    Winner,
+)
 from rewards.verdicts import resolve
 from rl.evaluate import SAME_TEXT, compare_policies, evaluate_policy, summarise
 
@@ -172,3 +182,31 @@ def test_candidates_that_cannot_be_told_apart_are_refused() -> None:
         evaluate_policy(LengthJudge(), [prompt("a")], side("x", {"a": "s"}), side("x", {"a": "t"}))
     with pytest.raises(InputError, match="one response of the policy"):
         evaluate_policy(LengthJudge(), [prompt("a")], side("x", {"a": "s"}) * 2, side("y", {"a": "t"}))
+
+
+class LeaningJudge(LengthJudge):
+    """Always says the response shown first, but a little less surely when the other one is longer."""
+
+    def _ask(self, item: CompareItem) -> Judgment:
+        first = 0.7 if len(item.first.text) > len(item.second.text) else 0.6
+        probabilities = VerdictProbabilities(first=first, second=1 - first, tie=0.0)
+        return Judgment(
+            id=Judgment.verdict_id(item.first.id, item.second.id),
+            prompt_id=item.prompt.id,
+            candidate_ids=(item.first.id, item.second.id),
+            outcome=Verdict(winner="first", probabilities=probabilities),
+        )
+
+
+def test_probabilities_still_tell_when_every_verdict_follows_the_position() -> None:
+    longer, shorter = side("new", {"a": "long", "b": "long"}), side("old", {"a": "s", "b": "s"})
+    found = evaluate_policy(LeaningJudge(), PROMPTS[:2], longer, shorter)
+    assert (found.abstained, found.win_rate) == (2, None)
+    assert found.soft_win_rate is not None
+    assert found.soft_win_rate.value == pytest.approx((0.7 + 0.4) / 2)
+
+
+def test_without_probabilities_of_the_judge_there_is_no_soft_win_rate() -> None:
+    found = evaluate_policy(LengthJudge(), PROMPTS, side("new", POLICY), side("old", REFERENCE))
+    assert found.identical == 1
+    assert found.soft_win_rate is None
