@@ -86,7 +86,7 @@ def _manifest_counts(manifest: Manifest) -> dict[str, int | float]:
 
 def truncation(recipe: QuickstartRecipe | DPORecipe) -> PairCheck:
     """The check that chosen and rejected still differ after the trainer's cut, with the policy's own tokenizer."""
-    from rl.policy import load_tokenizer
+    from rewards.training.trainable import load_tokenizer
 
     tokenizer = load_tokenizer(recipe.policy.model)
 

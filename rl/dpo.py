@@ -19,9 +19,17 @@ from pydantic import JsonValue
 from rewards.errors import InputError, RunError
 from rewards.jsonl import read_records
 from rewards.judges.config import Attention, Dtype
+from rewards.training.arguments import quiet_deprecations, refusals
 from rewards.types import Pair
-from rl.policy import load_policy, quiet_deprecations, refusals
-from rl.training import TrainingResult, check_output, check_prompts, hold_out, run_trainer, trainer_arguments
+from rl.training import (
+    TrainingResult,
+    check_output,
+    check_prompts,
+    hold_out,
+    load_policy,
+    run_trainer,
+    trainer_arguments,
+)
 from rl.training_settings import DPOSettings
 
 if TYPE_CHECKING:

@@ -1,28 +1,29 @@
-"""The policy as a trainer needs it: a model whose weights can be trained, its tokenizer, and its adapter.
+"""A model as a trainer needs it: its weights can be trained, and its tokenizer and adapter are with it.
 
 `rewards.judges.local_model` loads a model to run it: merged, in evaluation mode, on its device. Here nothing is
-merged and nothing is placed, since the trainer, accelerate or DeepSpeed does that. torch, transformers and peft are
-imported inside functions.
+merged and, but for 4-bit weights, nothing is placed, since the trainer, accelerate or DeepSpeed does that. torch,
+transformers and peft are imported inside functions.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rewards.errors import InputError, MissingExtraError
 from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype
-from rl.training_settings import LoraSettings, TrainingSettings
+from rewards.training.settings import LoraSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+Precision = Literal["float32", "bfloat16", "float16"]
 
-def resolve_dtype(dtype: Dtype) -> Literal["float32", "bfloat16", "float16"]:
+
+def resolve_dtype(dtype: Dtype) -> Precision:
     """The precision to train in: auto is bfloat16 on a GPU that computes in it, else float32.
 
     Raises InputError for a half precision that this machine does not train in.
@@ -37,27 +38,8 @@ def resolve_dtype(dtype: Dtype) -> Literal["float32", "bfloat16", "float16"]:
     return dtype
 
 
-@contextmanager
-def quiet_deprecations() -> Iterator[None]:
-    """Leave out warnings that only TRL can act on: 1.16 calls transformers' checkpointing by its old names."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing\w*` is deprecated", FutureWarning)
-        yield
-
-
-@contextmanager
-def refusals(what: str) -> Iterator[None]:
-    """Turn what TRL, PEFT or a chat template refuses inside into InputError."""
-    from jinja2 import TemplateError
-
-    try:
-        yield
-    except (TypeError, ValueError, TemplateError) as error:
-        raise InputError(f"{what} cannot be used: {error}") from error
-
-
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Trainable:
     """A model to train, with its tokenizer and, for a new adapter, PEFT's configuration of it."""
 
     model: PreTrainedModel
@@ -65,44 +47,58 @@ class Policy:
     peft_config: Any | None
 
 
-def load_policy(
-    model: str, adapter: Path | None, settings: TrainingSettings, *, dtype: Dtype, attention: Attention
-) -> Policy:
-    """Load the policy to train. With an `adapter`, training goes on with that adapter (its own rank and targets).
+def load_trainable(
+    model: str,
+    adapter: Path | None,
+    *,
+    tuning: Literal["lora", "full"],
+    lora: LoraSettings,
+    dtype: Dtype,
+    attention: Attention,
+    four_bit: bool = False,
+    own_master: bool = False,
+) -> Trainable:
+    """Load the model to train. With an `adapter`, training goes on with that adapter (its own rank and targets).
 
-    The frozen weights under a LoRA adapter are held in the precision of the computation; weights that are
-    trained are held in float32, and the computation is in mixed precision.
-    Raises InputError when there is no such model, or when it has no chat template.
+    The frozen weights under a LoRA adapter are held in the precision of the computation, or in 4 bits (QLoRA,
+    Dettmers et al. 2023, arXiv 2305.14314); weights that are trained are held in float32 and computed with in mixed
+    precision, unless the optimizer keeps a float32 copy of its own (`own_master`, as DeepSpeed's does).
+    Raises InputError when there is no such model, and MissingExtraError for 4 bits without bitsandbytes.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = _model_path(model)
-    held_in = resolve_dtype(dtype) if settings.tuning == "lora" else "float32"
-    if adapter is not None and settings.tuning == "full":
+    held_in = resolve_dtype(dtype) if tuning == "lora" or own_master else "float32"
+    if adapter is not None and tuning == "full":
         raise InputError("expected `tuning: lora` to go on with an adapter, got full; merge the adapter first")
     if (Path(path) / "adapter_config.json").exists():
         raise InputError(f"expected a model at {path}, found an adapter; give it as `adapter` and its base as `model`")
-    implementation = _attention(attention, held_in)
+    implementation = choose_attention(attention, held_in)
+    quantised = _four_bit(tuning, held_in) if four_bit else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         loaded = AutoModelForCausalLM.from_pretrained(
-            path, dtype=held_in, attn_implementation=implementation, use_safetensors=True
+            path, dtype=held_in, attn_implementation=implementation, use_safetensors=True, **quantised
         )
     except ImportError as error:
         raise MissingExtraError(f"{model!r} with {implementation} needs a package: {error}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"expected a causal language model at {model!r} (a folder or a hub id): {error}") from error
-    if tokenizer.chat_template is None:
-        raise InputError(f"expected a chat template with the tokenizer of {model!r}, found none; use a chat model")
     if adapter is None:
-        return Policy(loaded, tokenizer, lora_config(settings.lora) if settings.tuning == "lora" else None)
+        return Trainable(loaded, tokenizer, lora_config(lora) if tuning == "lora" else None)
     from peft import PeftModel
 
-    return Policy(PeftModel.from_pretrained(loaded, adapter, is_trainable=True), tokenizer, None)
+    return Trainable(PeftModel.from_pretrained(loaded, adapter, is_trainable=True), tokenizer, None)
+
+
+def check_chat_template(trainable: Trainable, model: str) -> None:
+    """Raise InputError when conversations cannot be written for this model."""
+    if trainable.tokenizer.chat_template is None:
+        raise InputError(f"expected a chat template with the tokenizer of {model!r}, found none; use a chat model")
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a policy alone. Raises InputError when there is no such model."""
+    """The tokenizer alone. Raises InputError when there is no such model."""
     from transformers import AutoTokenizer
 
     try:
@@ -120,7 +116,8 @@ def _model_path(model: str) -> str:
     return str(embedded_model_path())
 
 
-def _attention(attention: Attention, dtype: str) -> str:
+def choose_attention(attention: Attention, dtype: Precision) -> str:
+    """FlashAttention 2 where it is installed and fits (a GPU, 16-bit numbers), else SDPA; or what was asked for."""
     import torch
     from transformers.utils import is_flash_attn_2_available
 
@@ -131,6 +128,27 @@ def _attention(attention: Attention, dtype: str) -> str:
         if dtype != "float32" and torch.cuda.is_available() and is_flash_attn_2_available()
         else "sdpa"
     )
+
+
+def _four_bit(tuning: Literal["lora", "full"], compute: Precision) -> dict[str, Any]:
+    """What loads frozen weights in 4 bits, each process on its own GPU."""
+    import torch
+
+    if tuning == "full":
+        raise InputError("expected `tuning: lora` with `four_bit`, got full: weights held in 4 bits cannot be trained")
+    if not torch.cuda.is_available():
+        raise InputError("expected a CUDA GPU for `four_bit` (QLoRA), found none; leave it out to train a plain LoRA")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtraError("`four_bit` (QLoRA) needs the package bitsandbytes: run `pip install 'autoj[qlora]'`")
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+    return {"quantization_config": config, "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}}
 
 
 def lora_config(lora: LoraSettings) -> Any:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -122,6 +123,17 @@ class StopAtRequest(TrainerCallback):  # type: ignore[misc]  # transformers ship
         if self.requested:
             control.should_save = True
             control.should_training_stop = True
+
+
+class FinishCheckpoint(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+    """Calls `finish` with the folder of every checkpoint that was written, on the first process."""
+
+    def __init__(self, finish: Callable[[Path], object]) -> None:
+        self._finish = finish
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self._finish(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 @contextmanager
