@@ -111,6 +111,23 @@ def test_logprob_equals_a_teacher_forced_recomputation(tiny: LocalModel, setting
         assert row.logprob == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("cut", [{"top_k": 5}, {"top_p": 0.5}])
+def test_mistake_10_kept_logprobs_are_of_the_policy_that_was_sampled(
+    tiny: LocalModel, cut: dict[str, float | int]
+) -> None:
+    """A KL to the whole policy from log-probabilities of another one comes out negative; from these it cannot."""
+    contexts = [chat_ids(tiny.tokenizer, list(prompt.messages)) for prompt in make_prompts(8)]
+    rows = generate(
+        tiny, contexts, max_new_tokens=20, temperature=1.0, **{"top_p": 1.0, "top_k": 0} | cut, seeds=list(range(8))
+    )  # type: ignore[arg-type]
+    for context, row in zip(contexts, rows, strict=True):
+        with torch.inference_mode():
+            logits = tiny.model(input_ids=torch.tensor([[*context, *row.ids]])).logits[0, len(context) - 1 : -1]
+        whole = logits.log_softmax(-1)[range(len(row.ids)), row.ids].sum().item()
+        assert row.logprob is not None
+        assert row.logprob - whole > 0.1 * len(row.ids)
+
+
 def test_a_row_that_ended_gains_nothing_more(tiny: LocalModel) -> None:
     """Rows that stop early stay in the batch while others go on."""
     contexts = [chat_ids(tiny.tokenizer, list(prompt.messages)) for prompt in make_prompts(30)]
