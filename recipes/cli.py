@@ -26,6 +26,7 @@ VERBS = {
     "inspect": "draw judgments to read, stratified",
     "report": "write report.html of a run folder again",
     "show": "show a run, a recipe or a protocol in the terminal",
+    "collect": "have a teacher model write judgments to train a judge on",
     "scenarios": "list the scenarios and their criteria",
 }
 

@@ -8,6 +8,7 @@ from recipes.finish import conclude
 from recipes.job import Job, open_run
 from recipes.schema import (
     BestOfNRecipe,
+    CollectRecipe,
     DPORecipe,
     FilterRecipe,
     JudgeRecipe,
@@ -34,7 +35,8 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
     with Tracker.start(run, mode=recipe.track.mode, project=recipe.track.project, config=config) as tracker:
         job = Job(run, tracker)
         _work(job, recipe)
-        conclude(job)
+        if not isinstance(recipe, CollectRecipe):  # nothing of a policy to report; it says itself what came out
+            conclude(job)
     return run
 
 
@@ -56,6 +58,10 @@ def _work(job: Job, recipe: Recipe) -> None:
             _rejection_sampling(job, recipe)
         case DPORecipe():
             _dpo(job, recipe)
+        case CollectRecipe():
+            from recipes.collecting import collect_examples
+
+            collect_examples(job, recipe)
 
 
 class Judged:

@@ -24,8 +24,8 @@ from pydantic_core import ErrorDetails
 from recipes.schema import KINDS, Recipe
 from rewards.errors import InputError, MissingFileError
 
-NOT_IN_DIGEST = ("output", "track")
-"""Keys that may differ when a run is resumed: where it lies and who watches it."""
+NOT_IN_DIGEST = ("output", "track", "price_in", "price_out", "max_calls", "max_cost")
+"""Keys that may differ when a run is resumed: where it lies, who watches it, and what it may cost."""
 
 
 def shipped_recipes() -> dict[str, Path]:

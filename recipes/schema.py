@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
+from judge_training.collection.settings import HumanLabels, PriceSettings, TeacherSettings
 from rewards.columns import ColumnMap
 from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings, Settings
 from rewards.ratings import LengthTerm
@@ -277,6 +278,41 @@ class DPORecipe(SamplingRecipe):
     """Trained against start policy."""
 
 
+class CollectRecipe(PriceSettings):
+    """A teacher model judges pairs and responses; its judgments become judge-training examples."""
+
+    recipe: Literal["collect"] = "collect"
+    """The kind of recipe."""
+    output: Path = Path("runs/collect")
+    """The run folder."""
+    data: Path
+    """Examples that autoj wrote (unjudged), or a .jsonl, .json, .csv or .parquet file of pairs or of responses."""
+    kind: Literal["examples", "pairs", "responses"] | None = None
+    """What the file holds; examples that autoj wrote are recognised."""
+    columns: ColumnMap = ColumnMap()
+    """Names of its columns, where they are not the usual ones."""
+    source: str | None = None
+    """Name of the data set in the examples; without it the file's."""
+    on_bad: Literal["skip", "error"] = "skip"
+    """Count and leave out a row that cannot be used, or stop at it."""
+    limit: int | None = Field(default=None, ge=1)
+    """Only this many, the first of the file."""
+    teacher: TeacherSettings
+    """Who judges."""
+    criteria: Path | None = None
+    """A folder of scenario files, or a copy of AUTO-J's release; without it the criteria that ship."""
+    protocol: Path | None = None
+    """The judge_protocol.json whose scale and labels the judgments are for; without it the built-in one."""
+    human_labels: HumanLabels = "agree"
+    """agree: keep a pair only where the teacher says what people said; record: note it; none: pairs have no labels."""
+    both_orders: bool = True
+    """Ask about a pair in both orders, and keep it only where the verdict is the same."""
+    failures: FailureSettings = FailureSettings()
+    """The failure budget."""
+    track: TrackSettings = TrackSettings(mode="off")
+    """Weights & Biases."""
+
+
 Recipe = (
     QuickstartRecipe
     | SampleRecipe
@@ -286,6 +322,7 @@ Recipe = (
     | FilterRecipe
     | RejectionSamplingRecipe
     | DPORecipe
+    | CollectRecipe
 )
 
 KINDS: dict[str, type[Recipe]] = {
@@ -297,4 +334,5 @@ KINDS: dict[str, type[Recipe]] = {
     "filter": FilterRecipe,
     "rft": RejectionSamplingRecipe,
     "dpo": DPORecipe,
+    "collect": CollectRecipe,
 }

@@ -18,7 +18,6 @@ from judge_training.collection.spending import Spending
 from judge_training.collection.steps import CALLS, CallName, Dropped, Reply, Rules, Task, next_step
 from rewards.errors import InputError, MissingFileError
 from rewards.protocol.spec import JudgeProtocol
-from rewards.protocol.write import write_rating, write_verdict
 from rewards.types import Record, Verdict, Winner
 
 EXPECTED_TOKENS: dict[CallName, int] = {
@@ -127,7 +126,7 @@ def _expected(name: CallName, task: Task, protocol: JudgeProtocol, max_new_token
     if name in ("first_order", "second_order"):
         verdict = Verdict(winner=task.example.human_label or "tie")
         winner: Winner = verdict.winner if name == "first_order" else verdict.swap().winner
-        return Reply(text=write_verdict(text, winner, protocol))
+        return Reply(text=f"{text}\n\nFinal decision: {protocol.labels.label(winner)}")
     if name == "combine":
-        return Reply(text=write_rating(text, float(protocol.scale.low), protocol))
+        return Reply(text=f"{text}\n\nRating: [[{protocol.scale.strings[0]}]]")
     return Reply(text=text)
