@@ -34,8 +34,30 @@ class ChatEncoder:
         mark = _unused_mark(content + answer_start)
         marked = self._wrap(self._mark(content, mark)) + self._mark(answer_start, mark) + continuation
         first, *others = marked.split(mark)
-        ids = self._begin + self._encode(first)
-        for number, piece in enumerate(others, start=1):
+        return self._begin + self._encode(first) + self._pieces(others)
+
+    def answered(self, content: str, answer: str) -> tuple[list[int], list[int]]:
+        """Token ids of a question, exactly as it is asked, and of an answer to it with the end of its turn.
+
+        What a judge is trained on. The answer is tokenised together with the question, as `choices` does it, unless
+        its first token would merge with the question's last one: a judge that writes never sees that token.
+        Raises InputError when the tokenizer has no token for the end of a turn, since the judge would not stop.
+        """
+        end = self._end_of_turn()
+        if not end:
+            raise InputError("expected a tokenizer with an end-of-sequence token to train on, this one has none")
+        asked = self.ids(content, "")
+        whole = self.ids(content, answer)
+        if whole[: len(asked)] == asked:
+            return asked, [*whole[len(asked) :], *end]
+        mark = _unused_mark(answer)
+        first, *others = self._mark(answer, mark).split(mark)
+        return asked, [*self._encode_inner(first), *self._pieces(others), *end]
+
+    def _pieces(self, pieces: list[str]) -> list[int]:
+        """Tokens of what follows the first piece: by turns the text of a control token, and other text."""
+        ids: list[int] = []
+        for number, piece in enumerate(pieces, start=1):
             ids += self._plain(piece) if number % 2 else self._encode_inner(piece)
         return ids
 

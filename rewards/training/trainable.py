@@ -38,6 +38,11 @@ def resolve_dtype(dtype: Dtype) -> Precision:
     return dtype
 
 
+def weights_dtype(dtype: Dtype, tuning: Literal["lora", "full"], *, own_master: bool = False) -> Precision:
+    """The precision that weights are held in: see `load_trainable`."""
+    return resolve_dtype(dtype) if tuning == "lora" or own_master else "float32"
+
+
 @dataclass(frozen=True, slots=True)
 class Trainable:
     """A model to train, with its tokenizer and, for a new adapter, PEFT's configuration of it."""
@@ -68,7 +73,7 @@ def load_trainable(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = _model_path(model)
-    held_in = resolve_dtype(dtype) if tuning == "lora" or own_master else "float32"
+    held_in = weights_dtype(dtype, tuning, own_master=own_master)
     if adapter is not None and tuning == "full":
         raise InputError("expected `tuning: lora` to go on with an adapter, got full; merge the adapter first")
     if (Path(path) / "adapter_config.json").exists():

@@ -1,0 +1,239 @@
+"""Fine-tuning a language model into a judge, with TRL's SFTTrainer.
+
+Design decisions. The tokens are made here and not by the trainer: the question's are exactly those that the
+in-process judge asks with (`rewards.judges.chat_tokens`), and the answer's are those that are read back. The loss is
+on the answer and the end of its turn. An example that is too long is left out and counted, since a cut answer has
+lost its verdict. Every checkpoint carries `judge_protocol.json`: any of them is a judge, asked in its own words.
+
+torch, transformers and trl are imported inside functions. This module writes no recipe stage and measures no judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from judge_training.distributed import joined
+from judge_training.examples import JudgeExample, read_examples, training_text
+from judge_training.scenarios.catalog import Catalog
+from judge_training.training_settings import JudgeTrainingSettings, LaunchSettings
+from rewards.errors import InputError, RunError
+from rewards.judges.chat_tokens import ChatEncoder
+from rewards.judges.config import Attention, Dtype
+from rewards.protocol.builtin import builtin_protocol
+from rewards.protocol.render import Mode
+from rewards.protocol.spec import JudgeProtocol
+from rewards.training.arguments import FIXED, OURS, check_options, common_arguments, quiet_deprecations, refusals
+from rewards.training.running import TrainingResult, check_output, hold_out, run_trainer
+from rewards.training.trainable import Trainable, choose_attention, load_trainable, weights_dtype
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+IGNORED = -100
+"""Label of a token that the loss leaves out."""
+
+_OURS = OURS | {
+    "weight_decay": "weight_decay",
+    "adam_beta1": "adam_betas",
+    "adam_beta2": "adam_betas",
+    "packing": "packing",
+    "eval_packing": "packing",
+    "padding_free": "packing",
+    "packing_strategy": "packing",
+}
+_FIXED = FIXED | {
+    "deepspeed": "the `launch` section",
+    "fsdp": "the `launch` section",
+    "fsdp_config": "the `launch` section",
+    "ddp_find_unused_parameters": "the `launch` section",
+    "dataset_text_field": "the job: examples are tokenised as the judge is asked",
+    "tf32": "the machine",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedExample:
+    """An example as a trainer sees it."""
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+    """With the token that ends the turn."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in all."""
+        return len(self.prompt_ids) + len(self.answer_ids)
+
+    def row(self) -> dict[str, list[int]]:
+        """Columns input_ids and labels, of the same length; labels of the question's tokens are -100."""
+        return {
+            "input_ids": [*self.prompt_ids, *self.answer_ids],
+            "labels": [IGNORED] * len(self.prompt_ids) + list(self.answer_ids),
+        }
+
+
+@quiet_deprecations()
+def train_judge(
+    examples: Sequence[JudgeExample] | Path,
+    *,
+    model: str,
+    output: Path,
+    settings: JudgeTrainingSettings,
+    protocol: JudgeProtocol | None = None,
+    mode: Mode = "critique",
+    catalog: Catalog | None = None,
+    trl: Mapping[str, JsonValue] | None = None,
+    adapter: Path | None = None,
+    dtype: Dtype = "auto",
+    attention: Attention = "auto",
+    launch: LaunchSettings | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    resume: bool = False,
+) -> TrainingResult:
+    """Fine-tune `model` on judgments and save the judge (an adapter, or all weights) with its protocol in `output`.
+
+    examples: records, or the file of them; all must be judged.
+    protocol: the words and the scale that the judge is trained in; the built-in one without it.
+    mode: whether examples that have a critique are taught with it; see `judge_training.examples.training_text`.
+    catalog: puts the criteria of an example's scenario before its question (they stay out without it).
+    trl: further keys of TRL's SFTConfig.
+    launch: with several processes, each of them must call this.
+    resume: go on from the newest whole checkpoint in `output`, if there is one; the result is that of a run which was
+        never stopped.
+
+    Raises RunError without examples or at a NaN, InputError for settings or examples that cannot be used,
+    MissingExtraError for a package that a setting needs, KeyboardInterrupt after a Ctrl-C with the step under way
+    saved.
+    """
+    found = list(read_examples(examples)) if isinstance(examples, Path) else list(examples)
+    if not found:
+        raise RunError("expected judgments to train on, got none; see `autoj collect`, or another file of examples")
+    protocol, launch = protocol or builtin_protocol(), launch or LaunchSettings()
+    sharded = launch.strategy in ("zero2", "zero3")
+    with joined(launch) as sharding:
+        checkpoint = check_output(output, resume=resume)
+        precision = weights_dtype(dtype, settings.tuning, own_master=sharded)
+        packed = packs(settings.packing, choose_attention(attention, precision))
+        arguments = _arguments(settings, output, dtype=dtype, trl=trl or {}, packing=packed, **sharding)
+        judge = load_trainable(
+            model,
+            adapter,
+            tuning=settings.tuning,
+            lora=settings.lora,
+            dtype=dtype,
+            attention=attention,
+            four_bit=settings.four_bit,
+            own_master=sharded,
+        )
+        tokenized = tokenize(found, judge.tokenizer, protocol, mode=mode, catalog=catalog)
+        kept = _that_fit(tokenized, settings.max_length)
+        apart = hold_out([example.prompt.id for example in found], settings.eval_fraction, settings.seed)
+        held_out = {example.id for example in found if example.prompt.id in apart}
+        rows = [one for one in kept if one.id not in held_out]
+        trainer = _trainer(judge, arguments, rows, [one for one in kept if one.id in held_out])
+        return run_trainer(
+            trainer,
+            kind="judge",
+            model=model,
+            output=output,
+            settings=settings,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            examples=len(rows),
+            left_out=len(found) - len(kept),
+            finish=protocol.save,
+        )
+
+
+def tokenize(
+    examples: Sequence[JudgeExample],
+    tokenizer: Any,
+    protocol: JudgeProtocol,
+    *,
+    mode: Mode = "critique",
+    catalog: Catalog | None = None,
+) -> list[TokenizedExample]:
+    """Every example in the tokens that the judge is asked with and should answer with."""
+    encoder = ChatEncoder(tokenizer, protocol.chat)
+    tokenized = []
+    for example in examples:
+        text = training_text(example, protocol, mode=mode, catalog=catalog)
+        asked, answer = encoder.answered(text.prompt, text.completion)
+        tokenized.append(TokenizedExample(example.id, tuple(asked), tuple(answer)))
+    return tokenized
+
+
+def packs(wanted: bool | None, attention: str) -> bool:
+    """Whether examples are packed into rows; only FlashAttention 2 keeps the examples of a row apart.
+
+    Raises InputError when packing was asked for with another attention.
+    """
+    keeps_apart = attention == "flash_attention_2"
+    if wanted and not keeps_apart:
+        raise InputError(
+            f"expected FlashAttention 2 (GPU, bfloat16, package flash-attn) for `packing: true`, got {attention}: "
+            "examples in one row would see each other; leave packing out to pad where they cannot be kept apart"
+        )
+    return keeps_apart if wanted is None else wanted
+
+
+def _that_fit(tokenized: Sequence[TokenizedExample], max_length: int) -> list[TokenizedExample]:
+    kept = [one for one in tokenized if one.length <= max_length]
+    if not kept:
+        shortest = min(one.length for one in tokenized)
+        raise InputError(
+            f"expected examples of at most max_length = {max_length} tokens, but the shortest of {len(tokenized)} has "
+            f"{shortest}. Raise max_length"
+        )
+    return kept
+
+
+def _arguments(
+    settings: JudgeTrainingSettings,
+    output: Path,
+    *,
+    dtype: Dtype,
+    trl: Mapping[str, JsonValue],
+    packing: bool,
+    **sharding: Any,
+) -> Any:
+    """TRL's SFTConfig from our settings, what is fixed, and the checked `trl:` block."""
+    import torch
+    from trl import SFTConfig
+
+    own = {
+        "lr_scheduler_type": "cosine",
+        "weight_decay": settings.weight_decay,
+        "adam_beta1": settings.adam_betas[0],
+        "adam_beta2": settings.adam_betas[1],
+        "packing": packing,
+        "eval_packing": False,
+        "packing_strategy": "bfd",
+        "tf32": True if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else None,
+    }
+    extra = check_options(SFTConfig, trl, ours=_OURS, fixed=_FIXED)
+    with refusals("the training settings"):
+        return SFTConfig(**(common_arguments(settings, output, dtype=dtype) | own | sharding | extra))
+
+
+def _trainer(
+    judge: Trainable, arguments: Any, rows: Sequence[TokenizedExample], held_out: Sequence[TokenizedExample]
+) -> Any:
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+    with refusals("these examples with this model"):
+        return SFTTrainer(
+            model=judge.model,
+            args=arguments,
+            train_dataset=Dataset.from_list([one.row() for one in rows]),
+            eval_dataset=Dataset.from_list([one.row() for one in held_out]) if held_out else None,
+            processing_class=judge.tokenizer,
+            peft_config=judge.peft_config,
+        )

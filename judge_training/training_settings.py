@@ -1,0 +1,53 @@
+"""What a user says of training a judge, beside what every training job has. Imports no torch and no trl.
+
+The published judge's own setting (full tuning of 13 billion parameters on eight GPUs) is a recipe, and no default:
+the defaults here suit LoRA on one device.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from rewards.judges.config import Settings
+from rewards.training.settings import TrainingSettings
+
+Strategy = Literal["ddp", "zero2", "zero3", "fsdp2"]
+
+
+class JudgeTrainingSettings(TrainingSettings):
+    """Supervised fine-tuning on judgments; the loss is on the judge's answer only."""
+
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak of the schedule, a cosine with linear warm-up."""
+    warmup: float = Field(default=0.03, ge=0)
+    """Share of the steps before the peak when below 1, else their number."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """AdamW's decay."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates of the two moments."""
+    max_length: int = Field(default=4096, ge=2)
+    """Tokens of question and answer together; a longer example is left out and counted, never cut."""
+    packing: bool | None = None
+    """Several examples in one row without padding; null packs where FlashAttention 2 keeps them apart, else pads."""
+    four_bit: bool = False
+    """QLoRA: hold the frozen weights in 4 bits (bitsandbytes, CUDA)."""
+
+    @model_validator(mode="after")
+    def _four_bit_is_lora(self) -> JudgeTrainingSettings:
+        if self.four_bit and self.tuning == "full":
+            raise ValueError("expected `tuning: lora` with `four_bit`: weights held in 4 bits cannot be trained")
+        return self
+
+
+class LaunchSettings(Settings):
+    """How many processes train together, and how they share the model; torchrun starts them."""
+
+    processes: int = Field(default=1, ge=1)
+    """Number of processes that the job must have been launched with; another number is refused."""
+    strategy: Strategy = "ddp"
+    """ddp: each has all; zero2 and zero3: DeepSpeed shards optimizer and gradients, zero3 weights too; fsdp2: GPUs."""
+    config: Path | None = None
+    """A DeepSpeed configuration (JSON) in place of the shipped one of the strategy."""
