@@ -89,7 +89,12 @@ def is_probe(body: Body) -> bool:
     return "Say yes" in said(body) or "Count from 1" in said(body)
 
 
-def chat_reply(text: str | None, steps: list[tuple[str, dict[str, float]]] | None = None, **choice: Any) -> Reply:
+def chat_reply(
+    text: str | None,
+    steps: list[tuple[str, dict[str, float]]] | None = None,
+    usage: tuple[int, int] = (5, 3),
+    **choice: Any,
+) -> Reply:
     content = [
         {
             "token": token,
@@ -101,4 +106,4 @@ def chat_reply(text: str | None, steps: list[tuple[str, dict[str, float]]] | Non
     one: Body = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}, **choice}
     if steps:
         one["logprobs"] = {"content": content}
-    return 200, json.dumps({"choices": [one], "usage": {"prompt_tokens": 5, "completion_tokens": 3}})
+    return 200, json.dumps({"choices": [one], "usage": {"prompt_tokens": usage[0], "completion_tokens": usage[1]}})
