@@ -1,10 +1,11 @@
-"""Learning the prompts of the released AUTO-J from a user's own copy of its training files.
+"""Learning the prompts of the released AUTO-J from a user's own copy of its files.
 
 The release's checkpoints must be asked in the words that they were trained on. Those words are not ours to ship, so
 they are found in the data: what all inputs begin with, what they end with, and what all of them hold in between is
 the template; the rest is the data's. What rows share by accident (queries that begin with the same word) is kept out
 by letting template text end only where a label ends (a colon, or a line). In the end every row of the file must split
-and render again byte for byte, so a wrong template cannot come out.
+and render again byte for byte, so a wrong template cannot come out. A prompt without a training file (the pairwise
+one, and those of the bilingual model) is taken from the release's file of prompts.
 
 Nothing of a checkpoint is read here, and no criteria are looked for: the judge's input has none.
 """
@@ -17,9 +18,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 from rewards.errors import InputError, MissingFileError
 from rewards.protocol.parse import ParsedRating, ParsedVerdict, parse_rating, parse_verdict
+from rewards.protocol.prompt_constants import PromptConstants, rating_start, read_prompt_constants, verdict_start
 from rewards.protocol.render import render_pairwise, render_single
 from rewards.protocol.spec import (
     Asking,
@@ -38,6 +41,13 @@ from rewards.types import Unparsed
 
 SINGLE_FILE = "single_traindata.jsonl"
 PAIRWISE_FILE = "pairwise_traindata.jsonl"
+Language = Literal["en", "zh"]
+CONSTANTS_FILES: dict[Language, str] = {"en": "constants_prompt.py", "zh": "zh_constants_prompt.py"}
+LABELS: dict[Language, VerdictLabels] = {
+    "en": VerdictLabels(),
+    "zh": VerdictLabels(first="回应1", second="回应2", tie="平局"),
+}
+"""How the release's judges write their verdicts; `autoj-bilingual-6b` answers in the language of the prompt."""
 
 _INPUTS = ("usrmsg", "usermsg")
 _OUTPUT = "target_output"
@@ -50,10 +60,11 @@ _MARKER = re.compile(r"final decision", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A protocol learned, and how many rows it renders again byte for byte."""
+    """A protocol learned, and from what."""
 
     protocol: JudgeProtocol
     single_rows: int
+    """Rows of the single training file, all rendered again byte for byte; 0 when the prompt is from the constants."""
     pairwise_rows: int
 
 
@@ -64,27 +75,52 @@ class _Example:
     answer: str
 
 
-def learn_protocol(folder: Path) -> Learned:
-    """The protocol of the released AUTO-J, from the training files that lie anywhere under a folder.
+def learn_protocol(folder: Path, *, language: Language = "en") -> Learned:
+    """The protocol of a released judge, from the files of the release that lie anywhere under a folder.
 
-    Ratings are 1 to 10 (arXiv 2310.05470, section 3), in halves when the targets hold any; decoding is greedy with at
-    most 1,024 new tokens; the chat is LLaMA-2's without a system message. Raises MissingFileError when there is no
-    `single_traindata.jsonl`, and InputError, naming the row, when a row does not fit the template.
+    A prompt is learned from its training file (English only) and, without one, read from the file of prompts
+    (`codes/usage/constants_prompt.py`, for Chinese `zh_constants_prompt.py`). Ratings are 1 to 10 (arXiv 2310.05470,
+    section 3), in halves when the targets hold any; decoding is greedy with at most 1,024 new tokens; the chat is
+    LLaMA-2's without a system message. Raises MissingFileError when there is neither file for the single prompt, and
+    InputError, naming the row, when a row does not fit the template.
     """
-    single = _read(_find(folder, SINGLE_FILE, needed=True))
-    pairwise = _read(_find(folder, PAIRWISE_FILE, needed=False))
+    labels = LABELS[language]
+    constants = _constants(folder, language)
+    single = _read(_find(folder, SINGLE_FILE)) if language == "en" else []
+    pairwise = _read(_find(folder, PAIRWISE_FILE)) if language == "en" else []
     protocol = JudgeProtocol(
-        name="auto-j (learned from its release)",
-        single=Asking(critique=_template(single, _SINGLE), answer_start=_rating_start(single), answer_end="]]"),
-        pairwise=Asking(critique=_template(pairwise, _PAIRWISE), answer_start=_verdict_start(pairwise))
-        if pairwise
-        else None,
+        name="auto-j (learned from its release)" if language == "en" else f"auto-j, {language} (from its release)",
+        single=_single(single, constants, folder, language),
+        pairwise=_pairwise(pairwise, constants, labels),
         chat=ChatText(before="[INST] ", after=" [/INST]"),
         scale=_scale(single),
+        labels=labels,
         decoding=Decoding(max_new_tokens=1024),
     )
     _verify(protocol, single, pairwise)
     return Learned(protocol, len(single), len(pairwise))
+
+
+def _single(examples: Sequence[_Example], constants: PromptConstants, folder: Path, language: Language) -> Asking:
+    if examples:
+        return Asking(critique=_template(examples, _SINGLE), answer_start=_rating_start(examples), answer_end="]]")
+    if constants.single is None:
+        wanted = [SINGLE_FILE, CONSTANTS_FILES[language]] if language == "en" else [CONSTANTS_FILES[language]]
+        raise MissingFileError(
+            f"expected {' or '.join(wanted)} somewhere under {folder} (in the release they lie in data/training and "
+            "codes/usage), found none"
+        )
+    start = rating_start(constants.single) or "Rating: [["
+    return Asking(critique=constants.single, answer_start=start, answer_end="]]")
+
+
+def _pairwise(examples: Sequence[_Example], constants: PromptConstants, labels: VerdictLabels) -> Asking | None:
+    if examples:
+        return Asking(critique=_template(examples, _PAIRWISE), answer_start=_verdict_start(examples))
+    if constants.pairwise is None:
+        return None
+    start = verdict_start(constants.pairwise, labels) or "Final decision:"
+    return Asking(critique=constants.pairwise, answer_start=start)
 
 
 def split(template: Template, text: str) -> dict[FieldName, str] | None:
@@ -119,18 +155,19 @@ def split(template: Template, text: str) -> dict[FieldName, str] | None:
 # Files
 
 
-def _find(folder: Path, name: str, *, needed: bool) -> Path | None:
+def _find(folder: Path, name: str) -> Path | None:
     """The file of this name that lies nearest to the top of the folder."""
     if not folder.is_dir():
         raise MissingFileError(f"expected the folder of a copy of the AUTO-J release at {folder}, found none")
     found = sorted(folder.rglob(name), key=lambda path: (len(path.parts), str(path)))
-    if not found and needed:
-        raise MissingFileError(
-            f"expected {name} somewhere under {folder} (in the release it lies in data/training), found none"
-        )
     if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
         raise InputError(f"expected one {name} under {folder}, got {found[0]} and {found[1]}; name the folder of one")
     return found[0] if found else None
+
+
+def _constants(folder: Path, language: Language) -> PromptConstants:
+    path = _find(folder, CONSTANTS_FILES[language])
+    return PromptConstants(None, None) if path is None else read_prompt_constants(path)
 
 
 def _read(path: Path | None) -> list[_Example]:
