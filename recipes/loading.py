@@ -50,7 +50,10 @@ def find_recipe(name: str) -> Path:
 
 
 def parse_flags(flags: Sequence[str]) -> dict[str, JsonValue]:
-    """`--a.b 1 --c=x` as a nested mapping; values are YAML, so `false`, `3` and `[1, 2]` mean what they say."""
+    """`--a.b 1 --c=x` as a nested mapping; values are YAML, so `false`, `3` and `[1, 2]` mean what they say.
+
+    Several values after a flag are a list, and `None` is `null`, since the help writes both in that way.
+    """
     laid: dict[str, JsonValue] = {}
     rest = list(flags)
     while rest:
@@ -58,16 +61,22 @@ def parse_flags(flags: Sequence[str]) -> dict[str, JsonValue]:
         if not flag.startswith("--") or flag == "--":
             raise InputError(f"expected a flag such as --train.beta 0.2, got {flag!r}")
         key, equals, value = flag[2:].partition("=")
-        if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise InputError(f"expected a value after --{key}, got none (for a switch: --{key} true)")
-            value = rest.pop(0)
-        try:
-            parsed: JsonValue = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"expected a value after --{key}, got {value!r}, which YAML cannot read") from error
-        _lay(laid, key.replace("-", "_").split("."), parsed, key)
+        values = [value] if equals else []
+        while not equals and rest and not rest[0].startswith("--"):
+            values.append(rest.pop(0))
+        if not values:
+            raise InputError(f"expected a value after --{key}, got none (for a switch: --{key} true)")
+        parsed = [_flag_value(value, key) for value in values]
+        _lay(laid, key.replace("-", "_").split("."), parsed if len(parsed) > 1 else parsed[0], key)
     return laid
+
+
+def _flag_value(text: str, key: str) -> JsonValue:
+    try:
+        value: JsonValue = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"expected a value after --{key}, got {text!r}, which YAML cannot read") from error
+    return None if value == "None" else value
 
 
 def _lay(into: dict[str, JsonValue], path: list[str], value: JsonValue, key: str) -> None:
@@ -131,14 +140,14 @@ def _keys_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
     """The keys of the settings class that a location names."""
     for part in loc:
         field = model.model_fields.get(str(part))
-        below = _settings_class(field.annotation) if field else None
+        below = settings_class(field.annotation) if field else None
         if below is None:
             return list(model.model_fields)
         model = below
     return list(model.model_fields)
 
 
-def _settings_class(annotation: Any) -> type[BaseModel] | None:
+def settings_class(annotation: Any) -> type[BaseModel] | None:
     """The settings class in an annotation such as `X` or `X | None`."""
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)

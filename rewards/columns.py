@@ -36,7 +36,7 @@ class ColumnMap(Settings):
     label: str | None = None
     """Which of the two is better (usual: label, preference); with chosen and rejected there is none."""
     label_values: dict[str, Winner] = Field(default_factory=dict)
-    """What each value of the label means; the AUTO-J release's 0, 1, 2 needs none."""
+    """What each value of the label means, such as {a-is-better: first}; the AUTO-J release's 0, 1, 2 needs none."""
     id: str | None = None
     """Id of the prompt (usual: prompt_id, question_id, and in a file of prompts also id); else made from its text."""
     candidate_id: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recipes.commands.shortcut import show_keys
 from recipes.loading import find_recipe, load_recipe, recipe_head
 from rewards.errors import InputError
 
@@ -32,11 +33,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _show_keys(name: str) -> int:
-    import tyro
-
     if name.startswith("-"):
         raise InputError("expected a recipe before the flags; see autoj run --help")
     recipe = load_recipe(name)
     print(recipe_head(find_recipe(name)))
-    tyro.cli(type(recipe), default=recipe, args=["--help"], prog=f"autoj run {name}")
+    show_keys(recipe, prog=f"autoj run {name}")
     return 0

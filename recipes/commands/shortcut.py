@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
-from recipes.loading import check_recipe, parse_flags
+from recipes.loading import check_recipe, parse_flags, settings_class
 from recipes.schema import KINDS, Recipe
 from rewards.errors import InputError
 
@@ -49,10 +50,30 @@ def recipe_from_flags(kind: str, flags: list[str], *, positional: str | None) ->
 
 
 def _help(kind: str, usage: str, required: Mapping[str, JsonValue]) -> int:
+    print(usage)
+    show_keys(KINDS[kind].model_validate({"recipe": kind, **required}), prog=f"autoj {kind}")
+    return 0
+
+
+def show_keys(recipe: Recipe, *, prog: str) -> None:
+    """Print every key of a recipe as the flag that `parse_flags` reads: no bare switches, no subcommands."""
     import tyro
 
-    print(usage)
-    model = KINDS[kind]
-    default = model.model_validate({"recipe": kind, **required})
-    tyro.cli(model, default=default, args=["--help"], prog=f"autoj {kind}")
-    return 0
+    config = (tyro.conf.FlagConversionOff, tyro.conf.AvoidSubcommands)
+    with contextlib.suppress(SystemExit):  # tyro leaves after help
+        tyro.cli(type(recipe), default=recipe, args=["--help"], prog=prog, config=config)
+    for line in _further_keys(recipe):
+        print(line)
+
+
+def _further_keys(settings: BaseModel, prefix: str = "--") -> Iterator[str]:
+    """A line for every key that tyro does not show: mappings, and sections that are off until a key is set."""
+    for name, field in type(settings).model_fields.items():
+        value, section = dict(settings)[name], settings_class(field.annotation)
+        if isinstance(value, BaseModel):
+            yield from _further_keys(value, f"{prefix}{name}.")
+        elif value is None and section:
+            keys = ", ".join(f"{prefix}{name}.{key}" for key in section.model_fields)
+            yield f"{keys}: {field.description} Off without them."
+        elif value == {}:
+            yield f"{prefix}{name} '{{KEY: VALUE, ...}}': {field.description}"

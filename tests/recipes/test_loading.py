@@ -76,6 +76,13 @@ def test_flags_are_yaml_and_nest() -> None:
     }
 
 
+def test_flags_as_the_help_writes_them() -> None:
+    assert parse_flags(["--reward.rescale", "1", "10", "--reward.centre", "True", "--judge.cache", "None"]) == {
+        "reward": {"rescale": [1, 10], "centre": True},
+        "judge": {"cache": None},
+    }
+
+
 @pytest.mark.parametrize(
     "flags", [["beta", "1"], ["--beta"], ["--a", "--b", "1"], ["--a", "1", "--a.b", "2"], ["--a", "[1"]]
 )

@@ -1,0 +1,41 @@
+"""The help of a verb that is a recipe names its keys, and names them as the command reads them."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel
+
+from recipes.cli import main
+from recipes.loading import settings_class
+from recipes.schema import KINDS
+
+
+def leaf_keys(model: type[BaseModel], prefix: str = "--") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        below = settings_class(field.annotation)
+        if below is None:
+            yield prefix + name
+        else:
+            yield from leaf_keys(below, f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["judge", "--help"], "judge"),
+        (["select", "--help"], "select"),
+        (["sample", "--help"], "sample"),
+        (["run", "dpo/tiny", "--help"], "dpo"),
+    ],
+)
+def test_the_help_names_every_key_and_no_flag_that_is_not_read(
+    arguments: list[str], kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z0-9_.-]+)", shown)}
+    keys = {flag.removeprefix("--") for flag in leaf_keys(KINDS[kind])}
+    assert keys - named == set()
+    others = named - keys - {"help", "resume", "clean", "key"}
+    assert others == set()  # such as --compare.no-both-orders, which the command would refuse
