@@ -24,8 +24,13 @@ from pydantic_core import ErrorDetails
 from recipes.schema import KINDS, Recipe
 from rewards.errors import InputError, MissingFileError
 
-NOT_IN_DIGEST = ("output", "track", "price_in", "price_out", "max_calls", "max_cost")
-"""Keys that may differ when a run is resumed: where it lies, who watches it, and what it may cost."""
+NOT_IN_DIGEST = (
+    *("output", "track", "price_in", "price_out", "max_calls", "max_cost", "failures"),
+    *("judge.batch_size", "sampling.batch_size"),
+    *(f"judge.endpoint.{key}" for key in ("api_key_env", "concurrency", "timeout", "max_retries")),
+)
+"""Keys that may differ when a run is resumed, since no result depends on them: where it lies, who watches it, what it
+may cost, when it is given up, and how hard machine and server are driven."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -155,15 +160,20 @@ def settings_class(annotation: Any) -> type[BaseModel] | None:
 
 def recipe_digest(recipe: Recipe) -> str:
     """SHA-256 of everything in the resolved recipe that changes its results."""
-    content = recipe.model_dump(mode="json", exclude=set(NOT_IN_DIGEST))
+    content = _in_digest(recipe.model_dump(mode="json"))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _in_digest(content: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    kept = {key: value for key, value in content.items() if f"{prefix}{key}" not in NOT_IN_DIGEST}
+    return {k: _in_digest(v, f"{prefix}{k}.") if isinstance(v, dict) else v for k, v in kept.items()}
 
 
 def differing_keys(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue], prefix: str = "") -> list[str]:
     """Dotted names of the keys whose values differ, leaving out those outside the digest."""
     names: list[str] = []
     for key in sorted(set(old) | set(new)):
-        if not prefix and key in NOT_IN_DIGEST:
+        if f"{prefix}{key}" in NOT_IN_DIGEST:
             continue
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):

@@ -108,12 +108,30 @@ def test_off_is_off_although_yaml_reads_it_as_false() -> None:
     assert load_recipe("dpo/tiny", ["--track.mode", "off"]).track.mode == "off"
 
 
-def test_the_digest_ignores_where_a_run_lies_and_nothing_else() -> None:
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--failures.limit=0.5",
+        "--judge.endpoint.timeout=9",
+        "--judge.endpoint.concurrency=2",
+        "--sampling.batch_size=2",
+    ],
+)
+def test_a_run_that_was_stopped_may_be_resumed_with_what_the_error_advised(flag: str) -> None:
+    base, other = load_recipe("best_of_n/tiny"), load_recipe("best_of_n/tiny", [flag])
+    assert other != base
+    assert recipe_digest(other) == recipe_digest(base)
+    assert differing_keys(base.model_dump(mode="json"), other.model_dump(mode="json")) == []
+
+
+def test_the_digest_ignores_where_a_run_lies_and_nothing_that_changes_a_result() -> None:
     base = load_recipe("dpo/tiny")
     assert recipe_digest(load_recipe("dpo/tiny", ["--output", "elsewhere"])) == recipe_digest(base)
     other = load_recipe("dpo/tiny", ["--sampling.n", "3"])
     assert recipe_digest(other) != recipe_digest(base)
     assert differing_keys(base.model_dump(mode="json"), other.model_dump(mode="json")) == ["sampling.n (2 -> 3)"]
+    server = load_recipe("dpo/tiny", ["--judge.endpoint.base_url", "http://127.0.0.1:1/v1"])
+    assert recipe_digest(server) != recipe_digest(base)
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "a: [1", "\x00"])
