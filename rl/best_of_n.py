@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 import numpy as np
 
 from rewards.errors import InputError, RunError
+from rewards.expected_best import expected_best
 from rewards.types import Reward, Scored
 from rl.results import BestOfNCurve, CurvePoint
-from rl.statistics import Floats, bootstrap_means
+from rl.statistics import bootstrap_means
 
 COVERAGE = 0.9
 """Share of the scored prompts that must have N scored candidates."""
@@ -33,35 +33,6 @@ def best_of_n_kl(k: int) -> float:
     Exact for a continuous reward, an upper bound with ties (Beirami et al. 2024, arXiv 2401.01879).
     """
     return math.log(k) - (k - 1) / k
-
-
-@lru_cache(maxsize=8)
-def best_of_k_weights(n: int, largest_k: int) -> Floats:
-    """Probability that the i-th smallest of n is the largest of k drawn without replacement.
-
-    Shape (n, largest_k): row i - 1, column k - 1 holds C(i - 1, k - 1) / C(n, k). It is built from the largest
-    element down, k / n and then times (i - k) / (i - 1), so that no binomial coefficient is ever formed: every
-    factor is in [0, 1], and what underflows is truly nothing.
-    """
-    sizes = np.arange(1, largest_k + 1, dtype=np.float64)
-    ranks = np.arange(n, 1, -1, dtype=np.float64)[:, None]
-    factors: Floats = np.vstack([sizes / n, np.maximum(ranks - sizes, 0.0) / (ranks - 1.0)])
-    weights: Floats = np.cumprod(factors, axis=0, dtype=np.float64)[::-1]
-    weights.flags.writeable = False
-    return weights
-
-
-def expected_best(chosen_by: Floats, worth: Floats, largest_k: int) -> Floats:
-    """Expected worth of the best of k candidates, for k = 1 … largest_k; all arrays are one prompt's, shape (n,).
-
-    `chosen_by` decides which is best and `worth` says what that is worth (the same array for a plain curve).
-    Candidates that tie in `chosen_by` share the chance of being chosen equally.
-    """
-    order = np.argsort(chosen_by, kind="stable")
-    values, starts, counts = np.unique(chosen_by[order], return_index=True, return_counts=True)
-    shared = np.repeat(np.add.reduceat(worth[order], starts) / counts, counts) if len(values) else worth
-    best: Floats = shared @ best_of_k_weights(len(order), largest_k)
-    return best
 
 
 def _by_prompt(

@@ -1,15 +1,10 @@
-"""Pictures of a report as inline SVG, in the colours of the page.
+"""The pictures of a run's report, as inline SVG (`rewards.pictures`).
 
-matplotlib draws with marker colours that are then replaced by CSS variables, so one picture is readable in a
-light and in a dark theme; text stays text, in the page's font. Nothing is loaded from anywhere and ids carry a
-prefix, so that many pictures can stand in one page. Pictures hold numbers and fixed words only, never text that
-a model wrote.
+They hold numbers and fixed words only, never text that a model wrote.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,47 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from rewards.pictures import ACCENT, BAD, INK, MUTED, SECOND, Picture
 from rl.results import BestOfNCurve, Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK, MUTED, GRID, ACCENT, SECOND, GOOD, BAD, WARN = (f"#0000{number:02x}" for number in range(161, 169))
-_VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--line)",
-    ACCENT: "var(--accent)",
-    SECOND: "var(--second)",
-    GOOD: "var(--good)",
-    BAD: "var(--bad)",
-    WARN: "var(--warn)",
-}
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "autoj",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.size": 10.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "lines.linewidth": 1.8,
-    "figure.constrained_layout.use": True,
-}
 MAX_POINTS = 400
 """Points of a line that are drawn; longer series are averaged in bins."""
 
@@ -66,7 +26,7 @@ MAX_POINTS = 400
 def reward_histogram(values: Sequence[float]) -> Markup:
     """How many candidates have which reward."""
     data = np.asarray(values, dtype=float)
-    with _Picture("rewards", "Histogram of rewards", 5.2, 2.7) as picture:
+    with Picture("rewards", "Histogram of rewards", 5.2, 2.7) as picture:
         axes = picture.axes()
         low, high = float(data.min()), float(data.max())
         bins = np.linspace(low, high, 31).tolist() if high > low else [low - 0.5, low + 0.5]
@@ -89,7 +49,7 @@ def _whole_numbers(axes: Axes) -> None:
 
 def rating_bars(counts: Sequence[tuple[float, int]]) -> Markup:
     """How often the judge gave which rating; `counts` in the order of the scale."""
-    with _Picture("ratings", "How often each rating was given", 5.2, 2.7) as picture:
+    with Picture("ratings", "How often each rating was given", 5.2, 2.7) as picture:
         axes = picture.axes()
         ratings = [rating for rating, _ in counts]
         width = 0.86 * min((b - a for a, b in pairwise(ratings)), default=1.0)
@@ -107,7 +67,7 @@ def rating_bars(counts: Sequence[tuple[float, int]]) -> Markup:
 
 def best_of_n(curve: BestOfNCurve) -> Markup:
     """Best-of-k with its interval, over one random candidate; KL in nats under each k."""
-    with _Picture("best-of-n", "Best-of-N curve with its interval and the random baseline", 5.8, 3.4) as picture:
+    with Picture("best-of-n", "Best-of-N curve with its interval and the random baseline", 5.8, 3.4) as picture:
         axes = picture.axes()
         ks = [point.k for point in curve.points]
         low, high = [p.reward.low for p in curve.points], [p.reward.high for p in curve.points]
@@ -145,7 +105,7 @@ class Line:
 
 def training_curves(identifier: str, title: str, lines: Sequence[Line]) -> Markup:
     """Metrics over training steps, one panel each, side by side."""
-    with _Picture(f"training-{identifier}", title, 3.7 * len(lines), 2.6) as picture:
+    with Picture(f"training-{identifier}", title, 3.7 * len(lines), 2.6) as picture:
         for panel, line in enumerate(lines):
             axes = picture.axes(len(lines), panel)
             finite = {step: value for step, value in sorted(line.values.items()) if value is not None}
@@ -167,7 +127,7 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def interval_bar(identifier: str, title: str, estimate: Estimate, reference: float, words: str) -> Markup:
     """A share between 0 and 1 with its interval, against a reference line."""
-    with _Picture(identifier, title, 10.5, 1.15) as picture:
+    with Picture(identifier, title, 10.5, 1.15) as picture:
         axes = picture.axes()
         axes.axvline(reference, color=SECOND, linestyle="--", linewidth=1.4)
         axes.plot([estimate.low, estimate.high], [0, 0], color=ACCENT, linewidth=5, alpha=0.35, solid_capstyle="round")
@@ -179,62 +139,3 @@ def interval_bar(identifier: str, title: str, estimate: Estimate, reference: flo
         axes.spines["left"].set_visible(False)
         axes.annotate(words, (reference, 0.62), xytext=(5, 0), textcoords="offset points", color=MUTED, fontsize=9)
     return picture.svg
-
-
-class _Picture:
-    """One figure being drawn; `svg` holds it once the block is left."""
-
-    def __init__(self, identifier: str, title: str, width: float, height: float) -> None:
-        self._identifier = identifier
-        self._title = title
-        self._size = (width, height)
-        self.svg = Markup("")
-
-    def __enter__(self) -> _Picture:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-
-        self._context = mpl.rc_context(_STYLE)
-        self._context.__enter__()
-        self._figure: Figure = Figure(figsize=self._size)
-        self._canvas = FigureCanvasSVG(self._figure)
-        return self
-
-    def axes(self, columns: int = 1, column: int = 0) -> Axes:
-        """The only panel, or one of several side by side."""
-        return self._figure.add_subplot(1, columns, column + 1)
-
-    def __exit__(self, *exception: object) -> None:
-        try:
-            if exception[0] is None:
-                buffer = io.StringIO()
-                metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-                self._figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
-                self.svg = _inline(buffer.getvalue(), self._identifier, self._title)
-        finally:
-            self._context.__exit__(None, None, None)
-
-
-_FONT = re.compile(r"font-family: [^;\"]*;?\s*")
-_STYLE_BLOCK = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>", re.DOTALL)
-
-
-def _inline(svg: str, identifier: str, title: str) -> Markup:
-    """A matplotlib SVG as part of a page: no prolog, no addresses, CSS variables as colours, ids of its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*<(?:title|desc)>.*?</(?:title|desc)>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\sxmlns(?::\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r'\bid="', f'id="{identifier}-', svg)
-    svg = re.sub(r'href="#', f'href="#{identifier}-', svg)
-    svg = svg.replace("url(#", f"url(#{identifier}-")
-    svg = _STYLE_BLOCK.sub("", svg)
-    svg = _FONT.sub("", svg)
-    for marker, variable in _VARIABLES.items():
-        svg = svg.replace(marker, variable)
-    size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', svg)
-    width = float(size.group(1)) if size else 400.0
-    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'style="max-width: {width * 4 / 3:.0f}px"', svg, count=1)
-    label = str(Markup.escape(title))
-    return Markup(svg.replace("<svg", f'<svg class="picture" role="img" aria-label="{label}"', 1))  # noqa: S704

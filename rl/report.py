@@ -11,16 +11,16 @@ It measures nothing that a job should have measured: it counts and shows.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from pydantic import JsonValue
 
-from rewards.errors import MissingFileError, StorageError
+from rewards.errors import MissingFileError
+from rewards.page import page_environment, write_page
 from rl import figures
 from rl.redact import redact
 from rl.report_browser import anchor, browse, browse_evaluation
@@ -34,11 +34,6 @@ SCENARIOS = 80
 """Rows of the table of scenarios."""
 _CURVES = ("loss", "rewards/accuracies", "rewards/margins", "reward", "mean_token_accuracy", "kl", "grad_norm")
 """Metrics of a training stage that are drawn, at most three of a stage, in this order of preference."""
-
-_UNSHOWABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f-\x9f]")
-_VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {
-    code: f"[U+{code:04X}]" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
 
 
 def write_report(run: RunFolder) -> Path:
@@ -70,45 +65,14 @@ def write_report(run: RunFolder) -> Path:
         review=read_review(run, shown),
         prompt_total=summary.prompts if summary.prompts is not None else len(prompts),
     )
-    partial = run.report.with_name(run.report.name + ".part")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(stream)
-        partial.replace(run.report)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"could not write {run.report}: {error.strerror or error}; free some space") from error
+    write_page(run.report, stream)
     return run.report
 
 
-def showable(text: str) -> str:
-    """The text with what a page may not hold, or what would hide how it reads, made visible.
-
-    Control characters become their pictures, characters that turn the direction of text become `[U+202E]` and the
-    like, and what has no form at all becomes U+FFFD.
-    """
-    return _UNSHOWABLE.sub("\ufffd", text.replace("\r\n", "\n").translate(_VISIBLE))
-
-
-def _finalize(value: object) -> object:
-    """What the template engine does with every value before it escapes it."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return showable(value)
-    return "–" if value is None else value
-
-
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters |= {
         "percent": percent,
-        "number": number,
         "duration": duration,
         "anchor": _anchor,
         "compact": _compact,
@@ -124,17 +88,6 @@ def _compact(value: JsonValue) -> str:
 
 def _anchor(identifier: str, kind: str) -> str:
     return anchor(kind, identifier)
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number for people: whole numbers with separators, others with a few digits."""
-    if value is None:
-        return "–"
-    if abs(value) < 1e-12:  # what is left of a difference of equal sums
-        return "0"
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.{digits}f}" if 0.001 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards.errors import InputError, RunError
+from rewards.expected_best import best_of_k_weights, expected_best
 from rewards.types import Reward, Scored, Unscored
-from rl.best_of_n import best_of_k_weights, best_of_n_curve, best_of_n_kl, expected_best
+from rl.best_of_n import best_of_n_curve, best_of_n_kl
 from rl.results import BestOfNCurve
 
 values = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=7)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from rewards.errors import InputError, MissingFileError
 from rewards.jsonl import write_records
 from rewards.judges.base import JudgeCard
+from rewards.page import showable
 from rewards.review import ReviewedComparison, ReviewedRating
 from rewards.types import Candidate, Judgment, Message, Pair, Prompt, Rating, Reward
 from rl import figures
-from rl.report import showable, write_report
+from rl.report import write_report
 from rl.report_browser import CANDIDATES, PROMPTS, TEXT, browse
 from rl.report_findings import UNTRAINED, findings
 from rl.report_summary import summarise
