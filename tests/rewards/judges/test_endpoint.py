@@ -283,7 +283,7 @@ def test_a_server_that_dies_stops_the_run_and_keeps_what_came() -> None:
         with pytest.raises(JudgeUnavailableError, match="one after the other"):
             for judgment in judge(server.url, concurrency=2).rate(items(100)):
                 kept.append(judgment)
-        assert len(server.requests) < 3 + 3 + REFUSED_IN_A_ROW + 4
+        assert 3 + REFUSED_IN_A_ROW <= len(server.requests) < 40  # of 100; how many depends on what was under way
     assert Rating(value=7) in [judgment.outcome for judgment in kept]
 
 
