@@ -52,6 +52,7 @@ _FIXED = FIXED | {
     "fsdp_config": "the `launch` section",
     "ddp_find_unused_parameters": "the `launch` section",
     "dataset_text_field": "the job: examples are tokenised as the judge is asked",
+    "dataset_kwargs": "the job: examples are tokenised as the judge is asked",
     "tf32": "the machine",
 }
 
@@ -111,12 +112,13 @@ def train_judge(
     MissingExtraError for a package that a setting needs, KeyboardInterrupt after a Ctrl-C with the step under way
     saved.
     """
-    found = list(read_examples(examples)) if isinstance(examples, Path) else list(examples)
-    if not found:
-        raise RunError("expected judgments to train on, got none; see `autoj collect`, or another file of examples")
     protocol, launch = protocol or builtin_protocol(), launch or LaunchSettings()
     sharded = launch.strategy in ("zero2", "zero3")
     with joined(launch) as sharding:
+        # The file is read in here, since the first process may have written it while the others waited.
+        found = list(read_examples(examples)) if isinstance(examples, Path) else list(examples)
+        if not found:
+            raise RunError("expected judgments to train on, got none; see `autoj collect`, or name another file")
         checkpoint = check_output(output, resume=resume)
         precision = weights_dtype(dtype, settings.tuning, own_master=sharded)
         packed = packs(settings.packing, choose_attention(attention, precision))
@@ -147,6 +149,7 @@ def train_judge(
             callbacks=callbacks,
             examples=len(rows),
             left_out=len(found) - len(kept),
+            packed=packed,
             finish=protocol.save,
         )
 
@@ -215,6 +218,7 @@ def _arguments(
         "packing": packing,
         "eval_packing": False,
         "packing_strategy": "bfd",
+        "dataset_kwargs": {"skip_prepare_dataset": not packing},  # the rows are tokenised, labelled and fit
         "tf32": True if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else None,
     }
     extra = check_options(SFTConfig, trl, ours=_OURS, fixed=_FIXED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recipes import learning_stages as learning
 from recipes import selecting, stages
 from recipes.finish import conclude
-from recipes.job import Job, open_run
+from recipes.job import Job, opened_run
 from recipes.schema import (
     BestOfNRecipe,
     CollectRecipe,
@@ -18,6 +18,7 @@ from recipes.schema import (
     SampleRecipe,
     SamplingRecipe,
     SelectRecipe,
+    TrainJudgeRecipe,
 )
 from rewards.types import Candidate, Prompt
 from rl.run_folder import RunFolder
@@ -30,9 +31,16 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
     Raises InputError for what the user can fix and RunError when the run fails; what was finished is kept, and
     the same recipe with `resume` goes on from there.
     """
-    run = open_run(recipe, resume=resume, clean=clean)
+    if isinstance(recipe, TrainJudgeRecipe):
+        from recipes import judge_stages
+
+        if judge_stages.trains_along(recipe):
+            return judge_stages.train_along(recipe, resume=resume)
     config = recipe.model_dump(mode="json")
-    with Tracker.start(run, mode=recipe.track.mode, project=recipe.track.project, config=config) as tracker:
+    with (
+        opened_run(recipe, resume=resume, clean=clean) as run,
+        Tracker.start(run, mode=recipe.track.mode, project=recipe.track.project, config=config) as tracker,
+    ):
         job = Job(run, tracker)
         _work(job, recipe)
         if not isinstance(recipe, CollectRecipe):  # nothing of a policy to report; it says itself what came out
@@ -62,6 +70,8 @@ def _work(job: Job, recipe: Recipe) -> None:
             from recipes.collecting import collect_examples
 
             collect_examples(job, recipe)
+        case TrainJudgeRecipe():
+            _train_judge(job, recipe)
 
 
 class Judged:
@@ -155,3 +165,13 @@ def _evaluate(
         held_out,
         seed=recipe.seed,
     )
+
+
+def _train_judge(job: Job, recipe: TrainJudgeRecipe) -> None:
+    from recipes import judge_stages
+
+    held_out = judge_stages.prepare_examples(job, recipe)
+    judge_stages.measure_judge(job, recipe, held_out, "before")
+    judge_stages.train(job, recipe)
+    judge_stages.measure_judge(job, recipe, held_out, "after")
+    judge_stages.judge_held_out(job, recipe, held_out)

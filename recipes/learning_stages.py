@@ -41,7 +41,7 @@ def train_on_pairs(job: Job, policy: PolicySettings, train: DPOSettings, trl: Ma
             callbacks=[trainer_callback(job.tracker, "train")],
             resume=True,
         )
-        counts.update(_training_counts(result))
+        counts.update(training_counts(result))
     job.tracker.artifact("model", job.run.policy, inputs=[job.run.pairs])
 
 
@@ -65,11 +65,12 @@ def train_on_selected(job: Job, policy: PolicySettings, train: SFTSettings, trl:
             callbacks=[trainer_callback(job.tracker, "train")],
             resume=True,
         )
-        counts.update(_training_counts(result))
+        counts.update(training_counts(result))
     job.tracker.artifact("model", job.run.policy, inputs=[job.run.selected])
 
 
-def _training_counts(result: TrainingResult) -> dict[str, int | float]:
+def training_counts(result: TrainingResult) -> dict[str, int | float]:
+    """What a stage says of a finished training."""
     return {"steps": result.steps, "examples": result.examples, "first_loss": result.first_loss} | {
         "final_loss": result.final_loss,
         "trained_parameters": result.trained_parameters,

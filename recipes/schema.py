@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, JsonValue
 
 from judge_training.collection.settings import HumanLabels, PriceSettings, TeacherSettings
+from judge_training.training_settings import JudgeTrainingSettings, LaunchSettings
 from rewards.columns import ColumnMap
 from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings, Settings
 from rewards.ratings import LengthTerm
@@ -313,6 +314,63 @@ class CollectRecipe(PriceSettings):
     """Weights & Biases."""
 
 
+class JudgeDataSettings(Settings):
+    """Which judgments a judge learns from, and which it is measured on."""
+
+    examples: str = "bundled"
+    """A file of examples that autoj wrote; `bundled` is a small one of ours."""
+    held_out: Path | None = None
+    """Another such file to measure on; without it a share of the prompts is held out."""
+    held_out_share: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the examples that is held out, by whole prompts and in proportion to the scenarios."""
+    swap: bool = False
+    """Add every pair with its responses exchanged (data that `autoj` built has them already)."""
+
+
+class MeasureSettings(Settings):
+    """How the judge is measured before and after its training."""
+
+    limit: int = Field(default=64, ge=0)
+    """Held-out examples that are used, ratings and pairs by turns; 0 leaves measuring out."""
+    max_new_tokens: int = Field(default=1024, ge=1)
+    """Token limit of a written answer."""
+    batch_size: int = Field(default=8, ge=1)
+    """Questions in one batch."""
+
+
+class TrainJudgeRecipe(Settings):
+    """Fine-tune a language model into a judge, and measure it before and after."""
+
+    recipe: Literal["train_judge"] = "train_judge"
+    """The kind of recipe."""
+    seed: int = 0
+    """Seed of the split."""
+    output: Path = Path("runs/train_judge")
+    """The run folder."""
+    data: JudgeDataSettings = JudgeDataSettings()
+    """Judgments to learn from."""
+    base: PolicySettings = PolicySettings()
+    """The model that becomes the judge."""
+    protocol: Path | None = None
+    """The judge_protocol.json whose words and scale it is trained in; without it the built-in one."""
+    mode: Literal["critique", "direct"] = "critique"
+    """Teach critiques with their verdicts (where an example has one), or verdicts alone."""
+    criteria: bool = False
+    """Put the scenario's criteria before the question; AUTO-J leaves them out."""
+    train: JudgeTrainingSettings = JudgeTrainingSettings()
+    """Supervised fine-tuning."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's SFTConfig."""
+    launch: LaunchSettings = LaunchSettings()
+    """How many processes train, and how they share the model."""
+    measure: MeasureSettings = MeasureSettings()
+    """The judge before and after."""
+    failures: FailureSettings = FailureSettings()
+    """The failure budget of the judge's ratings and comparisons at the end."""
+    track: TrackSettings = TrackSettings()
+    """Weights & Biases."""
+
+
 Recipe = (
     QuickstartRecipe
     | SampleRecipe
@@ -323,6 +381,7 @@ Recipe = (
     | RejectionSamplingRecipe
     | DPORecipe
     | CollectRecipe
+    | TrainJudgeRecipe
 )
 
 KINDS: dict[str, type[Recipe]] = {
@@ -335,4 +394,5 @@ KINDS: dict[str, type[Recipe]] = {
     "rft": RejectionSamplingRecipe,
     "dpo": DPORecipe,
     "collect": CollectRecipe,
+    "train_judge": TrainJudgeRecipe,
 }

@@ -7,6 +7,7 @@ without CUDA the trainers run on the CPU in float32. Processes and sharding are 
 from __future__ import annotations
 
 import difflib
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -109,6 +110,9 @@ def common_arguments(settings: TrainingSettings, output: Path, *, dtype: Dtype) 
     import torch
 
     precision = resolve_dtype(dtype)
+    if not torch.cuda.is_available():
+        # Where DeepSpeed is installed, accelerate imports it in any training, and it warns of what it found.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     return {
         "output_dir": str(output / CHECKPOINTS),
         "learning_rate": settings.learning_rate,

@@ -46,6 +46,8 @@ class TrainingResult(Record):
     steps: int
     processes: int = 1
     """That trained together."""
+    packed: bool = False
+    """Whether several examples shared a row, without padding."""
     tokens: int = 0
     """Seen in all steps (where the trainer counts them)."""
     resumed_from: int | None = None
@@ -107,11 +109,12 @@ def run_trainer(
     callbacks: Sequence[TrainerCallback] = (),
     examples: int | None = None,
     left_out: int = 0,
+    packed: bool = False,
     finish: Callable[[Path], object] | None = None,
 ) -> TrainingResult:
     """Train, save the adapter or model with its tokenizer into `output`, and say what came of it.
 
-    examples: trained on, where the trainer's data set has other rows (packed ones).
+    examples: trained on, where the trainer's data set has other rows (`packed` ones).
     finish: called on the first process with the folder of each checkpoint and of the result, once it is written.
     Raises RunError for a NaN, StorageError when a checkpoint cannot be written, and KeyboardInterrupt after a
     Ctrl-C, once the step under way is finished and saved.
@@ -170,6 +173,7 @@ def run_trainer(
         left_out=left_out,
         steps=trainer.state.global_step,
         processes=trainer.args.world_size,
+        packed=packed,
         tokens=int(history[-1].get("num_tokens", 0)),
         resumed_from=None if checkpoint is None else int(checkpoint.name.split("-")[-1]),
         seconds=seconds,
