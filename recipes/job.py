@@ -1,12 +1,15 @@
 """One run: its folder, its recipe, its tracker, and which stages are already done.
 
-A run folder belongs to one resolved recipe. Starting in a folder that exists is an error that names
-`--resume` and `--clean`; resuming under another recipe is refused and names the keys that differ.
+A run folder belongs to one resolved recipe and, while it works, to one process. Starting in a folder that exists is
+an error that names `--resume` and `--clean`; resuming under another recipe is refused and names the keys that differ.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import platform
 import shutil
 import time
@@ -24,6 +27,9 @@ from rl.run_folder import RunFolder, StageRecord
 from rl.tracking import Tracker
 
 VERSIONS_OF = ("autoj", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "polars", "openai", "wandb")
+
+_BEGINNING = ("metrics.jsonl", "wandb")
+"""What tracking writes into a folder before anything is done."""
 
 console = Console(stderr=True)
 
@@ -60,38 +66,81 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
-def open_run(recipe: Recipe, *, resume: bool, clean: bool) -> RunFolder:
-    """The run folder of a recipe, made or taken up again.
+@contextmanager
+def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFolder]:
+    """The run folder of a recipe, made or taken up again, and held for this process until the block ends.
 
-    Raises InputError when the folder exists and neither flag was given, when `resume` finds another recipe,
-    and when `clean` would remove a folder that is no run.
+    A folder made here in which nothing was finished before an InputError is taken away again, so that the corrected
+    command can be given without `--clean`. Raises InputError when the folder exists and neither flag was given, when
+    `resume` finds another recipe, when `clean` would remove what is no run, and when another process works in it.
     """
-    run = RunFolder(recipe.output)
     if clean and resume:
         raise InputError("expected --resume or --clean, got both")
-    if clean and run.path.exists():
-        _remove(run)
-    if run.path.exists() and any(run.path.iterdir()):
-        if not resume:
-            raise InputError(f"the run folder {run.path} exists; --resume goes on with it, --clean starts over")
-        _check_same(run, recipe)
-        return run
+    run = RunFolder(recipe.output)
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(f"expected --output to name a folder, got the file {run.path}")
     run.path.mkdir(parents=True, exist_ok=True)
+    with _held(run):
+        if clean:
+            _empty(run)
+        fresh = not any(run.path.iterdir())
+        if fresh:
+            _begin(run, recipe)
+        elif resume:
+            _check_same(run, recipe)
+        else:
+            raise InputError(f"the run folder {run.path} exists; --resume goes on with it, --clean starts over")
+        try:
+            yield run
+        except InputError:
+            if fresh and {path.name for path in run.path.iterdir()} <= {*_BEGINNING, run.recipe.name}:
+                shutil.rmtree(run.path)
+            raise
+
+
+@contextmanager
+def _held(run: RunFolder) -> Iterator[None]:
+    """A lock on the folder that ends with the process, however it ends."""
+    descriptor = os.open(run.path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise InputError(f"another process works in the run folder {run.path}; wait for it or stop it") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems have no locks
+            raise
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _begin(run: RunFolder, recipe: Recipe) -> None:
     content = {"digest": recipe_digest(recipe), "recipe": recipe.model_dump(mode="json"), "versions": _versions()}
     run.recipe.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return run
 
 
-def _remove(run: RunFolder) -> None:
+def _empty(run: RunFolder) -> None:
+    """Remove what a run folder holds; the folder stays, since the lock is on it."""
     if any(run.path.iterdir()) and not run.recipe.exists():
         raise InputError(f"--clean removes a run folder, but {run.path} holds no recipe.json; remove it yourself")
-    shutil.rmtree(run.path)
+    for path in sorted(run.path.iterdir(), key=lambda path: path == run.recipe):  # last, so that it can be done again
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _check_same(run: RunFolder, recipe: Recipe) -> None:
     if not run.recipe.is_file():
         raise InputError(f"expected a run folder at {run.path} to resume, found no recipe.json in it")
-    before = json.loads(run.recipe.read_text(encoding="utf-8"))
+    try:
+        before = json.loads(run.recipe.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{run.recipe} is damaged ({error}); start over with --clean, or in another --output"
+        ) from error
     if before["digest"] == recipe_digest(recipe):
         return
     names = differing_keys(before["recipe"], recipe.model_dump(mode="json"))
