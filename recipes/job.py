@@ -84,12 +84,11 @@ def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFold
         if clean:
             _empty(run)
         fresh = not any(run.path.iterdir())
-        if fresh:
-            _begin(run, recipe)
-        elif resume:
-            _check_same(run, recipe)
-        else:
+        if not fresh and not resume:
             raise InputError(f"the run folder {run.path} exists; --resume goes on with it, --clean starts over")
+        if not fresh:
+            _check_same(run, recipe)
+        _note_recipe(run, recipe)  # again when resumed: the report reads the failure budget that holds now
         try:
             yield run
         except InputError:
@@ -116,9 +115,11 @@ def _held(run: RunFolder) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _begin(run: RunFolder, recipe: Recipe) -> None:
+def _note_recipe(run: RunFolder, recipe: Recipe) -> None:
     content = {"digest": recipe_digest(recipe), "recipe": recipe.model_dump(mode="json"), "versions": _versions()}
-    run.recipe.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part = run.recipe.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(run.recipe)
 
 
 def _empty(run: RunFolder) -> None:

@@ -1,5 +1,6 @@
 """A run folder from its first start to its last: refused, taken up, started over, held."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,15 @@ def test_two_processes_do_not_work_in_one_run_folder(tmp_path: Path) -> None:
         assert (tmp_path / "run" / "recipe.json").is_file()
     with opened_run(recipe, resume=True, clean=False):
         pass
+
+
+def test_a_resumed_run_notes_the_settings_that_hold_now(tmp_path: Path) -> None:
+    flags = ["--output", str(tmp_path / "run")]
+    with opened_run(load_recipe("filter/tiny", flags), resume=False, clean=False) as run:
+        pass
+    with opened_run(load_recipe("filter/tiny", [*flags, "--failures.limit", "0.5"]), resume=True, clean=False):
+        pass
+    assert json.loads(run.recipe.read_text())["recipe"]["failures"]["limit"] == 0.5
 
 
 def test_clean_empties_a_run_folder_and_no_other(tmp_path: Path) -> None:
