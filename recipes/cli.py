@@ -28,6 +28,7 @@ VERBS = {
     "show": "show a run, a recipe or a protocol in the terminal",
     "collect": "have a teacher model write judgments to train a judge on",
     "scenarios": "list the scenarios and their criteria",
+    "classify-scenarios": "label prompts with their scenario; train and measure the classifier",
     "judge-data": "make the data set that a judge is trained on, with its card",
 }
 

@@ -31,6 +31,8 @@ class PromptSettings(Settings):
     """Names of the columns, where they are not the usual ones."""
     on_bad: Literal["skip", "error"] = "skip"
     """Count and leave out a row that cannot be used, or stop at it."""
+    classify: str = "none"
+    """Give prompts without a scenario one: `bundled` (the classifier that ships), or the folder of one of yours."""
 
 
 class PolicySettings(Settings):
@@ -211,6 +213,8 @@ class JudgeRecipe(BaseRecipe):
     """Names of its columns, where they are not the usual ones."""
     on_bad: Literal["skip", "error"] = "skip"
     """Count and leave out a row that cannot be used, or stop at it."""
+    classify: str = "none"
+    """Give prompts without a scenario one: `bundled` (the classifier that ships), or the folder of one of yours."""
     compare: ComparisonSettings = ComparisonSettings()
     """Which candidates are compared."""
     reward: RewardSettings = RewardSettings()

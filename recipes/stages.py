@@ -46,6 +46,7 @@ def prepare_prompts(
     if not job.done("prompts"):
         with job.stage("prompts", "Reading prompts") as counts:
             prompts, skipped = read_source(settings)
+            prompts = with_scenarios(prompts, settings.classify, counts)
             work, rest = choose_prompts(prompts, limit=settings.limit, held_out=held_out, seed=seed)
             write_records(run.prompts, work)
             run.evaluation_prompts.parent.mkdir(exist_ok=True)
@@ -67,6 +68,18 @@ def read_source(settings: PromptSettings) -> tuple[list[Prompt], Mapping[str, in
     return list(result.records), result.skipped
 
 
+def with_scenarios(prompts: list[Prompt], classifier: str, counts: dict[str, int | float]) -> list[Prompt]:
+    """The prompts, those without a scenario labelled by a classifier (`none`: by none), with what it found counted."""
+    if classifier == "none":
+        return prompts
+    from judge_training.scenario_classifier import label_prompts, open_classifier
+    from rewards.scenario_labels import is_classified, is_outside
+
+    labelled = label_prompts(prompts, open_classifier(classifier))
+    counts.update({"classified": sum(map(is_classified, labelled)), "outside": sum(map(is_outside, labelled))})
+    return labelled
+
+
 def read_candidates(job: Job, recipe: JudgeRecipe) -> tuple[list[Prompt], list[Candidate]]:
     """Responses that exist already, with their prompts."""
     run = job.run
@@ -77,6 +90,7 @@ def read_candidates(job: Job, recipe: JudgeRecipe) -> tuple[list[Prompt], list[C
         with job.stage("candidates", f"Reading responses from {recipe.candidates}") as counts:
             result = inputs.read_candidates(path, columns=recipe.columns, on_bad=recipe.on_bad)
             prompts = list({row.prompt.id: row.prompt for row in result.records}.values())
+            prompts = with_scenarios(prompts, recipe.classify, counts)
             write_records(run.prompts, prompts)
             write_records(run.candidates, (row.candidate for row in result.records))
             counts.update({"prompts": len(prompts), "candidates": len(result.records)})

@@ -21,6 +21,7 @@ from typing import Annotated, Final, Literal, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from rewards.errors import InputError, MissingFileError
+from rewards.scenario_labels import is_outside
 from rewards.types import (
     Abstained,
     Candidate,
@@ -45,6 +46,7 @@ REASONS: Final = (
     "orders_disagree",  # the verdict depends on the order
     "high_variance",  # the judge's ratings of one response are spread out
     "close_call",  # the two best responses have nearly the same reward
+    "outside_scenarios",  # the best response to a prompt unlike those that judges of this kind learn from
 )
 """Why a case is put aside, the most telling first; the first two go on with `:` and their own reason."""
 _TAIL = 0.1
@@ -160,6 +162,7 @@ def review_items(
         (texts.comparison(c, _abstention(c)) for c in compared if isinstance(c.outcome, Abstained)),
         (texts.rating(j, "high_variance") for j in _doubtful(judged, variance_above)),
         _close_calls(scored, compared, texts, close_margin),
+        _outside(judged, texts),
     )
     chosen = _in_turn(_once(found), lambda item: item.reason, limit=limit, seed=seed)
     return sorted(chosen, key=lambda item: (REASONS.index(item.reason.split(":", maxsplit=1)[0]), item.reason))
@@ -191,7 +194,8 @@ class _Texts:
         self._prompts = {prompt.id: prompt for prompt in prompts}
         self._candidates = {(candidate.prompt_id, candidate.id): candidate for candidate in candidates}
 
-    def _prompt(self, prompt_id: str) -> Prompt:
+    def prompt(self, prompt_id: str) -> Prompt:
+        """The prompt of an id."""
         if prompt_id not in self._prompts:
             raise InputError(f"expected the prompt of every judgment, got none with the id {prompt_id!r}")
         return self._prompts[prompt_id]
@@ -204,10 +208,10 @@ class _Texts:
     def _rated(
         self, prompt_id: str, candidate_id: str, reason: str, detail: str, judgments: Sequence[Judgment]
     ) -> ReviewedRating:
-        prompt = self._prompt(prompt_id)
+        prompt = self.prompt(prompt_id)
         return ReviewedRating(
             reason=reason,
-            detail=detail,
+            detail=_with_note(detail, prompt),
             prompt_id=prompt_id,
             messages=prompt.messages,
             scenario=prompt.scenario,
@@ -221,10 +225,10 @@ class _Texts:
         self, prompt_id: str, ids: tuple[str, str], reason: str, detail: str, judgments: Sequence[Judgment]
     ) -> ReviewedComparison:
         """An item of two responses."""
-        prompt = self._prompt(prompt_id)
+        prompt = self.prompt(prompt_id)
         return ReviewedComparison(
             reason=reason,
-            detail=detail,
+            detail=_with_note(detail, prompt),
             prompt_id=prompt_id,
             messages=prompt.messages,
             scenario=prompt.scenario,
@@ -256,6 +260,11 @@ class _Texts:
         ids = (comparison.first_id, comparison.second_id)
         said = "; ".join(f"{' then '.join(j.candidate_ids)}: {_said(j)}" for j in comparison.judgments)
         return self.two(comparison.prompt_id, ids, reason, said, comparison.judgments)
+
+
+def _with_note(detail: str, prompt: Prompt) -> str:
+    """What is said of an item, and whether its prompt is one that the judge may not know how to judge."""
+    return "; ".join(part for part in (detail, "prompt outside the scenarios" if is_outside(prompt) else "") if part)
 
 
 def _said(judgment: Judgment) -> str:
@@ -319,6 +328,18 @@ def _close_calls(
             judgments = comparison.judgments if comparison else ()
             ids = (one.candidate_id, two.candidate_id)
             yield texts.two(one.prompt_id, ids, "close_call", f"reward {one.value:.3g} and {two.value:.3g}", judgments)
+
+
+def _outside(judgments: Sequence[Judgment], texts: _Texts) -> Iterable[ReviewedRating]:
+    """Of every prompt outside the scenarios, the response with the highest rating: a judge is too sure there."""
+    best: dict[str, tuple[float, Judgment]] = {}
+    for judgment in judgments:
+        prompt_id, outcome = judgment.prompt_id, judgment.outcome
+        if not isinstance(outcome, Rating) or not is_outside(texts.prompt(prompt_id)):
+            continue
+        if prompt_id not in best or outcome.score > best[prompt_id][0]:
+            best[prompt_id] = (outcome.score, judgment)
+    return (texts.rating(judgment, "outside_scenarios") for _, judgment in best.values())
 
 
 def _once(items: Iterable[ReviewItem]) -> list[ReviewItem]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rl.report_summary import Summary
+from rl.report_summary import OUTSIDE, Summary
 from rl.results import Estimate, Evaluation
 
 Tone = Literal["warning", "good", "bad", "plain"]
@@ -41,7 +41,7 @@ def findings(summary: Summary) -> list[Finding]:
     found: list[Finding] = []
     if summary.judge is not None and not summary.judge.trained:
         found.append(Finding("warning", "Warning", UNTRAINED))
-    for part in (_failures(summary), _agreement(summary), _best_of_n(summary), _chosen(summary)):
+    for part in (_outside(summary), _failures(summary), _agreement(summary), _best_of_n(summary), _chosen(summary)):
         if part is not None:
             found.append(part)
     if summary.evaluation is not None:
@@ -49,6 +49,23 @@ def findings(summary: Summary) -> list[Finding]:
     if not any(one.tone != "warning" for one in found):
         found.append(Finding("plain", "Results", "This run folder holds no results yet."))
     return found
+
+
+def _outside(summary: Summary) -> Finding | None:
+    """Prompts that are none of the scenarios, with their mean reward beside that of the others."""
+    outside = summary.scenarios.get(OUTSIDE)
+    if outside is None:
+        return None
+    inside = [one.reward for name, one in summary.scenarios.items() if name != OUTSIDE]
+    number = sum(reward.n for reward in inside)
+    text = (
+        f"Outside the scenarios by the classifier: {outside.prompts:,} of {count(summary.prompts or 0, 'prompt')}. "
+        "A judge trained on the scenarios tends to be too sure of itself there: read these rewards with care"
+    )
+    if outside.reward.mean is not None and number:
+        others = sum(reward.total for reward in inside) / number
+        text += f" (their mean is {outside.reward.mean:.3f}, that of the others {others:.3f})"
+    return Finding("warning", "Scenarios", f"{text}.")
 
 
 def _failures(summary: Summary) -> Finding | None:

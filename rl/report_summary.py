@@ -21,6 +21,7 @@ from rewards.budget import failure_reason
 from rewards.intervals import Interval, bootstrap
 from rewards.jsonl import read_records
 from rewards.judges.base import JudgeCard
+from rewards.scenario_labels import is_outside
 from rewards.types import Candidate, Comparison, Judgment, Pair, Prompt, Rating, Reward, Scored, Unscored
 from rewards.verdicts import OrderAgreement, order_agreement
 from rl.metrics import Series, series
@@ -33,6 +34,8 @@ CORRELATION_LIMIT = 20_000
 """Candidates behind the correlation of reward and length."""
 DEFAULT_BUDGET = 0.05
 NO_SCENARIO = "(no scenario)"
+OUTSIDE = "(outside the scenarios)"
+"""Row of the prompts that a classifier found to be none of the scenarios."""
 
 JSON_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 SCORED: TypeAdapter[Reward | Unscored] = TypeAdapter(Scored)
@@ -205,7 +208,7 @@ def summarise(run: RunFolder) -> Summary:
     _read_judgments(run.judgments, summary, scenario_of)
     summary.comparisons = _read_comparisons(run.comparisons)
     _read_rewards(run.rewards, summary, scenario_of, lengths)
-    _read_chosen(run, summary)
+    _read_chosen(run, summary, scenario_of)
     if run.metrics.is_file():
         summary.series, summary.series_cut = series(run.metrics)
     return summary
@@ -249,7 +252,7 @@ def _read_prompts(path: Path, summary: Summary) -> dict[str, str]:
         summary.prompts = 0
         for prompt in read_records(path, Prompt):
             summary.prompts += 1
-            name = prompt.scenario or NO_SCENARIO
+            name = OUTSIDE if is_outside(prompt) else prompt.scenario or NO_SCENARIO
             summary.scenarios.setdefault(name, Scenario()).prompts += 1
             if len(scenario_of) < JOIN_LIMIT:
                 scenario_of[prompt.id] = name
@@ -363,7 +366,7 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
     return float(x @ y) / scale if scale > 0 else float("nan")
 
 
-def _read_chosen(run: RunFolder, summary: Summary) -> None:
+def _read_chosen(run: RunFolder, summary: Summary, scenario_of: dict[str, str]) -> None:
     if run.selected.is_file():
         summary.selected = sum(1 for _ in read_records(run.selected, JSON_OBJECT))
     if run.pairs.is_file():
@@ -376,4 +379,5 @@ def _read_chosen(run: RunFolder, summary: Summary) -> None:
             chosen.add(pair.chosen)
             rejected.add(pair.rejected)
             if summary.scenarios:
-                summary.scenarios.setdefault(pair.scenario or NO_SCENARIO, Scenario()).pairs += 1
+                name = pair.scenario or scenario_of.get(pair.prompt_id, NO_SCENARIO)
+                summary.scenarios.setdefault(name, Scenario()).pairs += 1
