@@ -128,8 +128,11 @@ def save_classifier(classifier: ScenarioClassifier, folder: Path) -> None:
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {f"idf.{kind}": classifier.vocabulary.idf[kind] for kind in KINDS}
-    arrays |= {"weights": classifier.weights, "intercepts": classifier.intercepts}
+    arrays: dict[str, NDArray[np.float64] | NDArray[np.float32]] = {
+        "weights": classifier.weights,
+        "intercepts": classifier.intercepts,
+        **{f"idf.{kind}": classifier.vocabulary.idf[kind] for kind in KINDS},
+    }
     (folder / ARRAYS).write_bytes(save(arrays))
     card = json.dumps(classifier.card.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
     (folder / CARD).write_text(card + "\n", encoding="utf-8")
