@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,19 @@ def test_two_processes_train_the_same_judge_as_one(
     assert len(judged["scores"]) == 12
     assert len(set(judged["scores"].values())) > 1
     assert not list(output.rglob("training_args.bin"))
+    if strategy == "zero3":  # the one whose weights, optimizer and gradients are all in parts
+        resumes(job, output)
+
+
+def resumes(job: Path, output: Path) -> None:
+    """From the checkpoint half-way, to the same losses."""
+    losses = losses_in(output)
+    shutil.rmtree(output / "checkpoints" / "checkpoint-6")
+    job.write_text(json.dumps(json.loads(job.read_text()) | {"resume": True}))
+    done = torchrun(str(WORKER), str(job))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((output / "training.json").read_text())["resumed_from"] == 3
+    assert losses_in(output) == losses
 
 
 def test_the_command_trains_on_two_processes_and_one_writes(tiny_model: Path, tmp_path: Path) -> None:
