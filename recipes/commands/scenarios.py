@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     catalog = load_scenarios()
     if not names:
         if "--json" in arguments:
-            print(json.dumps(catalog.to_json(), indent=2, ensure_ascii=False))
+            print(catalog.model_dump_json(indent=2))
         else:
             _list()
         return 0
