@@ -103,11 +103,11 @@ def measure_judge(
     """How the start model or the trained judge answers held-out examples in writing."""
     if job.done(when) or not examples:
         return
-    from rewards.judges.load import load_judge
+    from rewards.judges.load import load_generative_judge
 
     title = "The start model's" if when == "before" else "The trained judge's"
     with job.stage(when, f"{title} written answers to {len(examples)} held-out questions") as counts:
-        judge = load_judge(_judge_settings(job.run, recipe, trained=when == "after"))
+        judge = load_generative_judge(_judge_settings(job.run, recipe, trained=when == "after"))
         found = write_answers(
             judge,
             examples,

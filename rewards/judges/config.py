@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """The embedded default model, by the name that every `model` setting accepts."""
@@ -54,6 +54,39 @@ class EndpointSettings(Settings):
     """Alternatives asked for at every token; 0 asks for none, and then there are no expected ratings."""
 
 
+RivalKind = Literal["chat", "pandalm", "selfee", "steamshp", "scalar", "longer", "random", "first", "second"]
+
+_RIVAL_KEYS: dict[str, tuple[RivalKind, ...]] = {
+    "chat": ("chat",),
+    "template": ("pandalm", "selfee", "steamshp", "scalar"),
+    "tie_threshold": ("scalar",),
+    "seed": ("random",),
+}
+
+
+class RivalSettings(Settings):
+    """The judge as one of the rivals that AUTO-J was compared with (see rewards/judges/rivals/README.md)."""
+
+    kind: RivalKind
+    """chat: any chat model, its verdict read leniently; pandalm, selfee (writes feedback only), steamshp; scalar: a
+    reward model with a score for each response; longer, random, first, second: floors without a model."""
+    chat: Literal["tokenizer", "llama-2", "vicuna", "wizardlm"] = "tokenizer"
+    """Conversation around the question of a chat rival: the tokenizer's or server's own, or one written out."""
+    template: Path | None = None
+    """Text file with the prompt that the rival was trained on, with {{query}} and its like; else an approximation."""
+    tie_threshold: float = Field(default=0.0, ge=0.0)
+    """Scores of a scalar rival that differ by no more than this are a tie; 0 ties equal scores only."""
+    seed: int = 0
+    """Seed of the random rival."""
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> Self:
+        for key in sorted(self.model_fields_set - {"kind"}):
+            if self.kind not in _RIVAL_KEYS[key] and dict(self)[key] != type(self).model_fields[key].default:
+                raise ValueError(f"expected {key} only with kind {' or '.join(_RIVAL_KEYS[key])}, got {self.kind}")
+        return self
+
+
 class JudgeSettings(Settings):
     """Which judge, and how it is asked."""
 
@@ -81,5 +114,7 @@ class JudgeSettings(Settings):
     """The scripted judge's rule (for demos and tests)."""
     endpoint: EndpointSettings = EndpointSettings()
     """The server, when the backend is `endpoint`."""
+    rival: RivalSettings | None = None
+    """Ask the model as one of AUTO-J's rivals is asked."""
     cache: Path | None = None
     """SQLite file of finished judgments; the recipes put one into the run folder."""

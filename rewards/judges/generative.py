@@ -30,6 +30,7 @@ from rewards.judges.readings import (
     verdict_grammar,
     with_distribution,
 )
+from rewards.judges.rivals.lenient import LENIENT_VERSION
 from rewards.protocol.render import render_pairwise, render_single
 from rewards.protocol.spec import Decoding, JudgeProtocol
 from rewards.protocol.view import query_text
@@ -62,6 +63,7 @@ class GenerativeJudge:
     `samples` asks once.
     window: items looked at together; results come within a window, and at most this many are in memory.
     chunk: written critiques that are scored together; a job killed in between writes at most these again.
+    lenient: read what a model wrote that was not taught the grammar (`rewards.judges.rivals.lenient`).
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class GenerativeJudge:
         cache: JudgmentCache | None = None,
         window: int = 256,
         chunk: int = 8,
+        lenient: bool = False,
         warnings: tuple[str, ...] = (),
     ) -> None:
         if window < 1 or chunk < 1:
@@ -85,6 +88,7 @@ class GenerativeJudge:
         self.cache = cache
         self._window = window
         self._chunk = chunk
+        self._lenient = lenient
         self._warnings = warnings
 
     @cached_property
@@ -103,7 +107,7 @@ class GenerativeJudge:
 
     def rate(self, items: Iterable[RateItem]) -> Iterator[Judgment]:
         """One judgment for every item, as it comes; the outcome is a `Rating` or an `Unparsed`."""
-        grammar = rating_grammar(self.protocol)
+        grammar = rating_grammar(self.protocol, lenient=self._lenient)
         for window in _windows(items, self._window):
             questions = [self._rate_question(item) for item in window]
             for index, reading, values, failed in self._read_all(grammar, questions):
@@ -120,7 +124,7 @@ class GenerativeJudge:
 
     def compare(self, items: Iterable[CompareItem], *, both_orders: bool = True) -> Iterator[Comparison]:
         """One comparison for every item, as it comes, in the item's order; asks both orders by default."""
-        grammar = verdict_grammar(self.protocol)
+        grammar = verdict_grammar(self.protocol, lenient=self._lenient)
         orders = 2 if both_orders else 1
         for window in _windows(items, max(1, self._window // orders)):
             asked = [order for item in window for order in (item, item.swap())[:orders]]
@@ -249,7 +253,9 @@ class GenerativeJudge:
             yield index, with_distribution(grammar, reading, found)
 
     def _digest(self) -> str:
-        parts = (self.backend.revision, self.protocol.digest, self.mode, self.decoding.model_dump_json())
+        parts = [self.backend.revision, self.protocol.digest, self.mode, self.decoding.model_dump_json()]
+        if self._lenient:
+            parts.append(LENIENT_VERSION)
         return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()
 
 

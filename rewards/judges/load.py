@@ -16,13 +16,21 @@ from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from rewards.errors import InputError
-from rewards.judges.base import Backend
+from rewards.judges.base import Backend, Judge
 from rewards.judges.cache import JudgmentCache
-from rewards.judges.config import Attention, DecodingSettings, Dtype, EndpointSettings, JudgeSettings
+from rewards.judges.config import (
+    Attention,
+    DecodingSettings,
+    Dtype,
+    EndpointSettings,
+    JudgeSettings,
+    RivalSettings,
+)
 from rewards.judges.generative import GenerativeJudge, Mode
+from rewards.judges.rivals.chat_rival import with_chat
 from rewards.judges.scripted import Rule, rule_backend
 from rewards.protocol.builtin import builtin_protocol
-from rewards.protocol.spec import PROTOCOL_FILE, Decoding, JudgeProtocol
+from rewards.protocol.spec import PROTOCOL_FILE, ChatFormat, Decoding, JudgeProtocol
 
 RELEASED_JUDGES = ("autoj-13b", "autoj-bilingual-6b")
 """Models of the AUTO-J release, by the part of their names that they share with copies and quantisations."""
@@ -43,16 +51,31 @@ class JudgeOverrides(TypedDict, total=False):
     max_prompt_tokens: int
     rule: Rule
     endpoint: EndpointSettings
+    rival: RivalSettings | None
     cache: Path | None
 
 
-def load_judge(settings: JudgeSettings | None = None, **overrides: Unpack[JudgeOverrides]) -> GenerativeJudge:
+def load_judge(settings: JudgeSettings | None = None, **overrides: Unpack[JudgeOverrides]) -> Judge:
     """The judge that the settings describe; `overrides` are fields of `JudgeSettings`.
 
     Raises InputError for settings, protocols or models that cannot be used. A server is not asked yet.
     """
     settings = _merged(settings or JudgeSettings(), overrides)
+    if settings.rival is not None and settings.rival.kind != "chat":
+        from rewards.judges.rivals.load import load_rival
+
+        return load_rival(settings, settings.rival)
+    return load_generative_judge(settings)
+
+
+def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
+    """The judge that asks a generative model in the words of a protocol; raises as `load_judge` does."""
+    rival = settings.rival
+    if rival is not None and rival.kind != "chat":
+        raise InputError(f"expected a judge that is asked in the words of a protocol, got rival.kind {rival.kind}")
     protocol, own = find_protocol(settings)
+    if rival is not None:
+        protocol = with_chat(protocol, rival.chat)
     released = is_released_judge(settings.model)
     trained = settings.backend != "scripted" and (own or released)
     warnings = []
@@ -62,11 +85,12 @@ def load_judge(settings: JudgeSettings | None = None, **overrides: Unpack[JudgeO
             "`autoj import-protocol` learns its own from the release's files"
         )
     return GenerativeJudge(
-        _backend(settings, protocol, trained),
+        load_backend(settings, protocol.chat, trained=trained, protocol=protocol),
         protocol,
         settings.mode,
-        decoding=_decoding(protocol.decoding, settings.decoding),
+        decoding=merged_decoding(protocol.decoding, settings.decoding),
         cache=None if settings.cache is None else JudgmentCache(settings.cache),
+        lenient=rival is not None,
         warnings=tuple(warnings),
     )
 
@@ -100,27 +124,31 @@ def _merged(settings: JudgeSettings, overrides: JudgeOverrides) -> JudgeSettings
         raise InputError(f"these are not settings of a judge: {named}") from error
 
 
-def _decoding(base: Decoding, given: DecodingSettings) -> Decoding:
+def merged_decoding(base: Decoding, given: DecodingSettings) -> Decoding:
+    """The decoding with the user's overrides; raises InputError when they do not fit together."""
     try:
         return Decoding.model_validate(base.model_dump() | given.model_dump(exclude_none=True))
     except ValidationError as error:
         raise InputError(f"the judge's decoding does not fit together: {error.errors()[0]['msg']}") from error
 
 
-def _backend(settings: JudgeSettings, protocol: JudgeProtocol, trained: bool) -> Backend:
+def load_backend(
+    settings: JudgeSettings, chat: ChatFormat, *, trained: bool, protocol: JudgeProtocol | None = None
+) -> Backend:
+    """The backend that the settings name, with this conversation around its questions."""
     if settings.backend == "scripted":
-        return rule_backend(settings.rule, protocol)
+        return rule_backend(settings.rule, protocol or builtin_protocol())
     if settings.backend == "endpoint":
         from rewards.judges.endpoint import EndpointBackend
 
-        return EndpointBackend(settings.model, settings.endpoint, protocol.chat, trained=trained)
+        return EndpointBackend(settings.model, settings.endpoint, chat, trained=trained)
     from rewards.judges.local_model import load_model
     from rewards.judges.transformers_backend import TransformersBackend
 
     model = load_model(settings.model, adapter=settings.adapter, dtype=settings.dtype, attention=settings.attention)
     return TransformersBackend(
         model,
-        protocol.chat,
+        chat,
         batch_size=settings.batch_size,
         max_prompt_tokens=settings.max_prompt_tokens,
         trained=trained,

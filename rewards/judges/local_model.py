@@ -15,10 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
@@ -27,7 +33,25 @@ from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype
 from rewards.judges.embedded_model import embedded_model_path
 from rewards.judges.weights_digest import folder_digest
 
+Head = Literal["causal", "seq2seq", "classifier"]
+"""What a checkpoint ends in: a language model's head, an encoder-decoder's, or one that gives a score."""
+
+_HEADS: dict[Head, Any] = {
+    "causal": AutoModelForCausalLM,
+    "seq2seq": AutoModelForSeq2SeqLM,
+    "classifier": AutoModelForSequenceClassification,
+}
+_HEAD_NAMES: dict[Head, str] = {
+    "causal": "causal language model",
+    "seq2seq": "encoder-decoder language model",
+    "classifier": "sequence classifier",
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MISTAKEN: dict[Head, str] = {
+    "causal": "a classifier or a reward model cannot write or rate in words; ask it with rival.kind scalar",
+    "seq2seq": "a model that only encodes or only decodes is another kind of judge",
+    "classifier": "a language model has no head that gives a score; leave out rival.kind scalar to ask it in words",
+}
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _HUB_LEFT_OUT = ["original/*", "consolidated*"]
 _QUIET_BELOW = 2**30
@@ -35,7 +59,7 @@ _QUIET_BELOW = 2**30
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A loaded causal language model with its tokenizer."""
+    """A loaded model (a causal language model unless another head was asked for) with its tokenizer."""
 
     model: Any
     """A transformers `PreTrainedModel` (or peft's `PeftModel`), in eval mode."""
@@ -81,12 +105,14 @@ def load_model(
     dtype: Dtype = "auto",
     attention: Attention = "auto",
     device: str | None = None,
+    head: Head = "causal",
 ) -> LocalModel:
     """Load a folder, a hub id or the embedded default model, with a LoRA adapter where one is given.
 
     A folder that holds only an adapter is loaded on the base model that it names. `device` is the GPU where there
-    is one and else the CPU; "auto" spreads a large model over all GPUs. Raises InputError (what cannot be loaded,
-    and what to do), MissingFileError and MissingExtraError.
+    is one and else the CPU; "auto" spreads a large model over all GPUs. With another `head` than a causal language
+    model's, attention "auto" is what the architecture itself prefers. Raises InputError (what cannot be loaded, and
+    what to do), MissingFileError and MissingExtraError.
     """
     base, adapter = _split_adapter(name, adapter)
     folder = _find(base)
@@ -95,26 +121,28 @@ def load_model(
     weights = _weights(folder, base)
     settings: dict[str, Any] = {
         "dtype": kind,
-        "attn_implementation": _attention(attention, place, kind),
         "use_safetensors": True,
         "trust_remote_code": False,
         "local_files_only": True,
     }
+    if head == "causal" or attention != "auto":
+        settings["attn_implementation"] = _attention(attention, place, kind)
     if place.type != "cpu":
         settings["device_map"] = "auto" if device == "auto" else {"": place}
-    with _quiet(sum(file.stat().st_size for file in weights) < _QUIET_BELOW), _load_errors(base, folder):
+    with _quiet(sum(file.stat().st_size for file in weights) < _QUIET_BELOW), _load_errors(base, folder, head):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **settings)
+        model, info = _HEADS[head].from_pretrained(folder, output_loading_info=True, **settings)
     if info["missing_keys"]:
         raise InputError(
-            f"{base} is not a complete language model: {len(info['missing_keys'])} weights are not in it, such as "
-            f"{min(info['missing_keys'])}; a classifier or a reward model cannot write or rate in words"
+            f"{base} is not a complete {_HEAD_NAMES[head]}: {len(info['missing_keys'])} weights are not in it, such "
+            f"as {min(info['missing_keys'])}; {_MISTAKEN[head]}"
         )
     revision = folder_digest(folder)
     if adapter is not None:
         model = _with_adapter(model, adapter, merge=kind == torch.float32)
         revision = hashlib.sha256(f"{revision}+{folder_digest(adapter)}".encode()).hexdigest()
-    model.generation_config = _plain_generation_config(model.generation_config)
+    if model.can_generate():
+        model.generation_config = _plain_generation_config(model.generation_config)
     return LocalModel(model=model.eval(), tokenizer=tokenizer, revision=revision, name=name)
 
 
@@ -230,7 +258,7 @@ def _plain_generation_config(given: Any) -> Any:
 
 
 @contextmanager
-def _load_errors(name: str, folder: Path) -> Iterator[None]:
+def _load_errors(name: str, folder: Path, head: Head = "causal") -> Iterator[None]:
     """What the libraries raise for a broken or foreign checkpoint, said as an error of the input."""
     from safetensors import SafetensorError
 
@@ -246,7 +274,7 @@ def _load_errors(name: str, folder: Path) -> Iterator[None]:
             ) from error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"could not load a causal language model from {folder}: {reason}. It must be a complete transformers "
+            f"could not load a {_HEAD_NAMES[head]} from {folder}: {reason}. It must be a complete transformers "
             "checkpoint (config.json, safetensors, tokenizer) of an architecture that transformers knows"
         ) from error
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from rewards.errors import InputError
 from rewards.judges.base import Answer, Distribution, Question
 from rewards.judges.cache import Kind, Reading
+from rewards.judges.rivals.lenient import read_rating, read_verdict
 from rewards.judges.token_path import path_distribution
 from rewards.protocol.parse import ParsedRating, ParsedVerdict, parse_rating, parse_verdict
 from rewards.protocol.spec import Asking, JudgeProtocol
@@ -39,6 +41,8 @@ class Grammar:
     choices: dict[str, float] | dict[str, Winner]
     """Each verdict as the text between `answer_start` and `answer_end`."""
     parse: Callable[[str, Literal["stop", "length"]], Parsed | Unparsed]
+    lenient: Callable[[str, str, Literal["stop", "length"]], Parsed | Unparsed] | None = None
+    """Reads an answer (with its question) in place of `parse`, for models that were not taught the grammar."""
 
     @property
     def gap(self) -> str:
@@ -63,17 +67,18 @@ class Grammar:
         return replace(question, answer_start=before.removesuffix(self.gap) if self.gap else before)
 
 
-def rating_grammar(protocol: JudgeProtocol) -> Grammar:
-    """How ratings are written and read."""
+def rating_grammar(protocol: JudgeProtocol, *, lenient: bool = False) -> Grammar:
+    """How ratings are written and read (leniently: `rewards.judges.rivals.lenient`)."""
     return Grammar(
         kind="rate",
         asking=protocol.single,
         choices=rating_choices(protocol),
         parse=lambda text, finish: parse_rating(text, scale=protocol.scale, finish_reason=finish),
+        lenient=partial(read_rating, scale=protocol.scale) if lenient else None,
     )
 
 
-def verdict_grammar(protocol: JudgeProtocol) -> Grammar:
+def verdict_grammar(protocol: JudgeProtocol, *, lenient: bool = False) -> Grammar:
     """How verdicts are written and read; raises InputError when the protocol only rates."""
     if protocol.pairwise is None:
         raise InputError(f"expected a protocol with a pairwise question, got {protocol.name!r}, which only rates")
@@ -82,6 +87,7 @@ def verdict_grammar(protocol: JudgeProtocol) -> Grammar:
         asking=protocol.pairwise,
         choices=verdict_choices(protocol),
         parse=lambda text, finish: parse_verdict(text, labels=protocol.labels, finish_reason=finish),
+        lenient=partial(read_verdict, labels=protocol.labels) if lenient else None,
     )
 
 
@@ -89,12 +95,15 @@ def read_written(grammar: Grammar, question: Question, answer: Answer | Unparsed
     """What was written, with the distribution along its path where the backend reported alternatives."""
     if isinstance(answer, Unparsed):
         return Reading(outcome=answer), None
-    parsed = grammar.parse(question.answer_start + answer.text, answer.finish_reason)
+    said = question.answer_start + answer.text
+    parsed = strict = grammar.parse(said, answer.finish_reason)
+    if grammar.lenient is not None:
+        parsed = grammar.lenient(said, question.content, answer.finish_reason)
     outcome = parsed if isinstance(parsed, Unparsed) else _written(parsed)
     reading = Reading(
         outcome=outcome, critique=answer.text, prompt_tokens=answer.prompt_tokens, new_tokens=answer.new_tokens
     )
-    if isinstance(parsed, Unparsed):
+    if isinstance(parsed, Unparsed) or parsed != strict:  # only the grammar's own form has a distribution
         return reading, None
     start = parsed.start - len(question.answer_start)
     if answer.steps and start >= len(grammar.gap):

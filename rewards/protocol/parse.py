@@ -83,7 +83,7 @@ def parse_verdict(
             continue
         start, end = match.span(match.lastgroup)
         winner = _winner(text[start:end], labels)
-        if not _names_another(text, end, labels, winner) and not _is_mention(text, marker.start(), end):
+        if not _names_another(text, end, labels, winner) and not is_mention(text, marker.start(), end):
             return ParsedVerdict(winner, start, end)
     return _nothing(text, finish_reason, "a final decision")
 
@@ -129,7 +129,7 @@ def _rating_statements(text: str) -> Iterator[_Statement]:
         head = text[max(0, match.start() - 48) : match.start()]
         announcement = _ANNOUNCES.search(head)
         begin = match.start() - (len(head) - announcement.start() if announcement else 0)
-        if not _is_mention(text, begin, match.end()):
+        if not is_mention(text, begin, match.end()):
             announced = announcement is not None or _is_alone(text, begin, match.end())
             yield _Statement(start, start + len(number), announced)
 
@@ -198,7 +198,7 @@ _CLOSES = "\"'”’」』`"
 _DRESS = " \t*_`\"'“”‘’「」『』#>.。!！-()（）"
 
 
-def _is_mention(text: str, start: int, end: int) -> bool:
+def is_mention(text: str, start: int, end: int) -> bool:
     """Whether a statement stands between quotation marks inside a sentence."""
     before = text[max(0, start - 4) : start].rstrip("*_ ")[-1:]
     after = text[end : end + 4].lstrip("*_. ")[:1]
