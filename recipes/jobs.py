@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from recipes import learning_stages as learning
 from recipes import selecting, stages
 from recipes.finish import conclude
@@ -20,6 +22,7 @@ from recipes.schema import (
     SelectRecipe,
     TrainJudgeRecipe,
 )
+from rewards.errors import InputError
 from rewards.types import Candidate, Prompt
 from rl.run_folder import RunFolder
 from rl.tracking import Tracker
@@ -36,6 +39,11 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
 
         if judge_stages.trains_along(recipe):
             return judge_stages.train_along(recipe, resume=resume)
+    elif (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise InputError(
+            f"expected one process for a {recipe.recipe} recipe, got {processes}: only train_judge runs under torchrun "
+            "so far; start it with autoj run"
+        )
     config = recipe.model_dump(mode="json")
     with (
         opened_run(recipe, resume=resume, clean=clean) as run,

@@ -123,3 +123,12 @@ def test_sample_judge_select_and_review_as_separate_commands(
     assert json.loads(capsys.readouterr().out)["ratings"]["n"] == len(ratings)
     assert main(["show", str(judged)]) == 0
     assert main(["report", str(judged)]) == 0
+
+
+def test_a_recipe_of_one_process_refuses_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["run", "filter/tiny", "--judge.backend", "scripted", "--output", str(tmp_path / "run")]) == 2
+    assert "only train_judge runs under torchrun" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
