@@ -41,8 +41,8 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
             return judge_stages.train_along(recipe, resume=resume)
     elif (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise InputError(
-            f"expected one process for a {recipe.recipe} recipe, got {processes}: only train_judge runs under torchrun "
-            "so far; start it with autoj run"
+            f"expected one process for a {recipe.recipe} recipe, got {processes}: only train_judge runs under "
+            "torchrun so far; start it with autoj run"
         )
     config = recipe.model_dump(mode="json")
     with (
