@@ -12,6 +12,7 @@ from rewards.judges.base import CompareItem
 from rewards.judges.config import JudgeSettings, RivalSettings
 from rewards.judges.load import load_judge
 from rewards.judges.local_model import LocalModel, load_model
+from rewards.judges.rivals.batching import right_padded
 from rewards.judges.rivals.steamshp import SteamSHPJudge
 from rewards.judges.rivals.templates import shipped_template
 from rewards.types import Unparsed, Verdict
@@ -123,3 +124,26 @@ def test_a_model_that_would_not_write_a_letter_gives_no_verdict(tiny: LocalModel
     finally:
         tiny.model.lm_head = kept
     assert {j.outcome.reason for j in one.judgments if isinstance(j.outcome, Unparsed)} == {"no_verdict"}
+
+
+def test_a_model_that_learned_which_is_better_says_so_in_both_orders(folder: Path) -> None:
+    local = load_model(str(folder), device="cpu", head="seq2seq")
+    judge = SteamSHPJudge(local, shipped_template("steamshp"))
+    good, bad = "The answer is good.", "No."
+    ids = [judge._ids(item) for item in (pair(good, bad), pair(bad, good))]
+    labels = [[local.tokenizer.convert_tokens_to_ids(letter)] for letter in "AB"]
+    inputs, mask = right_padded(ids, local.pad_id, local.device)
+    optimizer = torch.optim.Adam(local.model.parameters(), lr=0.003)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss = local.model(input_ids=inputs, attention_mask=mask, labels=torch.tensor(labels)).loss
+        if loss < 0.1:
+            break
+        loss.backward()
+        optimizer.step()
+    [one] = judge.compare([pair(good, bad)])
+    [other] = judge.compare([pair(bad, good)])
+    assert isinstance(one.outcome, Verdict)
+    assert isinstance(other.outcome, Verdict)
+    assert (one.outcome.winner, other.outcome.winner) == ("first", "second")
+    assert all(judgment.mass is not None and judgment.mass > 0.5 for judgment in one.judgments)

@@ -37,7 +37,7 @@ def build_tiny_t5(tiny_model: Path, folder: Path) -> Path:
         d_ff=32,
         num_layers=2,
         num_heads=2,
-        initializer_factor=3.0,
+        initializer_factor=1.0,
         decoder_start_token_id=tokenizer.pad_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
