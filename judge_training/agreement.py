@@ -4,6 +4,9 @@ The measures are AUTO-J's (Li et al. 2024, arXiv 2310.05470, section 5): *consis
 same verdict in both orders, *agreement* the share where that verdict is also the human label. Beside them stand
 what a user of a reward needs: what abstaining on flips buys and costs, position bias, and taste for length.
 
+Two floors stand beside every judge: "the longer response wins", and a coin. A judge that also gives probabilities is
+measured by their mean over both orders too, where a leaning to one position cancels out.
+
 Shares have Wilson intervals, which take pairs as independent; kappas are bootstrapped over prompts. A verdict that
 could not be read agrees with nobody and is never consistent. This module reads no files and asks no judge.
 """
@@ -16,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from judge_training.abstention import AbstentionCurve, DecidedPair, abstention_curves
 from rewards.intervals import Interval, bootstrap, wilson
-from rewards.types import Id, Record, Winner
+from rewards.types import Id, Record, VerdictProbabilities, Winner
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +43,8 @@ class JudgedPair(Record):
     second_order: Winner | None = None
     """The verdict on (second, first), already swapped back; None when it could not be read or was not asked."""
     asked_both: bool = True
+    probabilities: VerdictProbabilities | None = None
+    """Mean over the orders asked; None where the judge gave none."""
     longer: Winner | None = None
     """Which response has more characters; None where the texts are not known."""
     scenario: str | None = None
@@ -69,6 +75,14 @@ class Slice(Record):
     agreement: Interval | None
     consistency: Interval | None
     accuracy: Interval | None
+    coverage: Interval | None = None
+    """Of the pairs where people name a winner, those that the judge decides in both orders."""
+    kept_accuracy: Interval | None = None
+    """Share of right verdicts among these."""
+    first_preference: Interval | None = None
+    """As in `PairAgreement`."""
+    judge_longer: Interval | None = None
+    human_longer: Interval | None = None
 
 
 class Abstention(Record):
@@ -118,6 +132,16 @@ class PairAgreement(Record):
     """The same for the first-order verdicts."""
     confusion: dict[str, dict[str, int]]
     """Pairs by label, then by verdict or "abstained"."""
+    longer_agreement: Interval | None = None
+    """Floor: how often "the longer response wins" is the label, three ways."""
+    random_agreement: Interval | None = None
+    """Floor: the same for a fair coin between the two, expected; its interval is that of the share of ties."""
+    soft_agreement: Interval | None = None
+    """How often the likeliest verdict of the mean probabilities is the label, three ways."""
+    soft_decided_accuracy: Interval | None = None
+    """The same for the likelier of the two responses, of pairs where people name a winner."""
+    abstention_curves: tuple[AbstentionCurve, ...] = ()
+    """Coverage against accuracy, of pairs where people name a winner."""
     scenarios: tuple[Slice, ...] = ()
     groups: tuple[Slice, ...] = Field(default=())
 
@@ -148,6 +172,13 @@ def pair_agreement(pairs: Sequence[JudgedPair], *, unmatched: int = 0, resamples
         human_longer=_longer((one.longer, one.label) for one in pairs),
         judge_longer=_longer((one.longer, one.first_order) for one in pairs),
         confusion=_confusion(pairs),
+        longer_agreement=_share([one for one in pairs if one.longer is not None], lambda one: one.longer == one.label),
+        random_agreement=_coin(decided, pairs),
+        soft_agreement=_share(_with_probabilities(pairs), lambda one: _likeliest(one, WINNERS) == one.label),
+        soft_decided_accuracy=_share(
+            _with_probabilities(decided), lambda one: _likeliest(one, ("first", "second")) == one.label
+        ),
+        abstention_curves=abstention_curves([_decided_pair(one) for one in decided if one.asked_both]),
         scenarios=slices(pairs, {one.scenario: one.scenario for one in pairs if one.scenario is not None}),
     )
 
@@ -163,17 +194,52 @@ def slices(pairs: Sequence[JudgedPair], name_of: dict[str, str]) -> tuple[Slice,
 
 def _slice(name: str, part: Sequence[JudgedPair]) -> Slice:
     both = [one for one in part if one.asked_both]
+    abstention = _abstention([one for one in both if one.label != "tie"])
+    first_both, second_both = _both_times(both, "first", "second"), _both_times(both, "second", "first")
     return Slice(
         name=name,
         n=len(part),
         agreement=_share(both, lambda one: one.verdict == one.label),
         consistency=_share(both, lambda one: one.verdict is not None),
         accuracy=_share(part, lambda one: one.first_order == one.label),
+        coverage=abstention.coverage,
+        kept_accuracy=abstention.accuracy,
+        first_preference=wilson(first_both, first_both + second_both),
+        judge_longer=_longer((one.longer, one.first_order) for one in part),
+        human_longer=_longer((one.longer, one.label) for one in part),
     )
 
 
 def _share(pairs: Sequence[JudgedPair], holds: Callable[[JudgedPair], bool]) -> Interval | None:
     return wilson(sum(holds(one) for one in pairs), len(pairs))
+
+
+def _coin(decided: Sequence[JudgedPair], pairs: Sequence[JudgedPair]) -> Interval | None:
+    """Agreement of a fair coin that knows no ties: half the share of pairs with a winner."""
+    share = wilson(len(decided), len(pairs))
+    if share is None:
+        return None
+    return share.model_copy(update={"value": share.value / 2, "low": share.low / 2, "high": share.high / 2})
+
+
+def _with_probabilities(pairs: Sequence[JudgedPair]) -> list[JudgedPair]:
+    return [one for one in pairs if one.probabilities is not None]
+
+
+def _likeliest(pair: JudgedPair, among: Sequence[Winner]) -> Winner | None:
+    """The likeliest verdict; None when two are equally likely, which is no verdict."""
+    if pair.probabilities is None:
+        return None
+    shares = {winner: pair.probabilities.model_dump()[winner] for winner in among}
+    best = max(shares.values())
+    found = [winner for winner, share in shares.items() if share == best]
+    return found[0] if len(found) == 1 else None
+
+
+def _decided_pair(pair: JudgedPair) -> DecidedPair:
+    return DecidedPair(
+        label=pair.label, first_order=pair.first_order, verdict=pair.verdict, probabilities=pair.probabilities
+    )
 
 
 def _both_times(pairs: Sequence[JudgedPair], first_order: Winner, second_order: Winner) -> int:

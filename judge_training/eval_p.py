@@ -19,9 +19,19 @@ from judge_training.agreement import JudgedPair, PairAgreement, pair_agreement, 
 from judge_training.json_lines import read_objects
 from judge_training.scenarios.names import group_of, scenario_names
 from rewards.errors import InputError
-from rewards.jsonl import read_records, write_records
+from rewards.jsonl import read_records
 from rewards.judges.base import CompareItem
-from rewards.types import Candidate, Comparison, Judgment, Message, Prompt, Record, Verdict, Winner
+from rewards.types import (
+    Candidate,
+    Comparison,
+    Judgment,
+    Message,
+    Prompt,
+    Record,
+    Verdict,
+    VerdictProbabilities,
+    Winner,
+)
 
 _WINNERS: dict[int, Winner] = {0: "first", 1: "second", 2: "tie"}
 _TEXTS = ("scenario", "prompt", "response 1", "response 2")
@@ -91,18 +101,14 @@ def compare_items(pairs: Sequence[EvalPPair]) -> list[CompareItem]:
     ]
 
 
-def limit_pairs(path: Path, to: Path, limit: int) -> Path:
-    """Write the first `limit` lines of the data to another file, taking one of every scenario in turn."""
-    read_eval_p(path)
+def take_pairs(pairs: Sequence[EvalPPair], limit: int | None) -> list[EvalPPair]:
+    """The first `limit` pairs, one of every scenario in turn; they keep their ids. All of them without a limit."""
     turns: dict[str, int] = {}
-    rows = []
-    for number, row in read_objects(path):
-        scenario = str(row["scenario"])
-        turns[scenario] = turns.get(scenario, 0) + 1
-        rows.append((turns[scenario], number, row))
-    to.parent.mkdir(parents=True, exist_ok=True)
-    write_records(to, (row for _, _, row in sorted(rows, key=lambda one: one[:2])[:limit]))
-    return to
+    placed = []
+    for place, pair in enumerate(pairs):
+        turns[pair.scenario] = turns.get(pair.scenario, 0) + 1
+        placed.append((turns[pair.scenario], place, pair))
+    return list(pairs) if limit is None else [pair for _, _, pair in sorted(placed, key=lambda one: one[:2])[:limit]]
 
 
 def evaluate_eval_p(data_path: Path, predictions_path: Path, swapped_path: Path | None = None) -> EvalP:
@@ -127,6 +133,16 @@ def evaluate_eval_p(data_path: Path, predictions_path: Path, swapped_path: Path 
         if isinstance(second, Comparisons):
             raise InputError(f"{swapped_path}: expected predictions of the exchanged order, got comparisons")
         judged = [_judged(one, first[one.id], _swap(second[one.id])) for one in pairs]
+    return _measured(judged)
+
+
+def evaluate_comparisons(pairs: Sequence[EvalPPair], path: Path) -> EvalP:
+    """Measure the comparisons in a file on these pairs; errors as for `evaluate_eval_p`."""
+    comparisons = Comparisons(path)
+    return _measured([comparisons.judged(one) for one in pairs])
+
+
+def _measured(judged: Sequence[JudgedPair]) -> EvalP:
     groups = slices(judged, {name: group_of(name) for name in scenario_names()})
     return EvalP.model_validate(pair_agreement(judged).model_dump() | {"groups": groups})
 
@@ -149,7 +165,8 @@ class Comparisons:
         if comparison is None:
             raise InputError(f"{self._path}: expected a comparison of every pair, got none for {pair.id!r}")
         verdicts = verdicts_in_order(comparison.judgments, pair.candidate_ids)
-        return _judged(pair, *verdicts, asked_both=len(comparison.judgments) == 2)
+        judged = _judged(pair, *verdicts, asked_both=len(comparison.judgments) == 2)
+        return judged.model_copy(update={"probabilities": probabilities_in_order(comparison, pair.candidate_ids)})
 
 
 def verdicts_in_order(
@@ -167,6 +184,14 @@ def verdicts_in_order(
             verdict = verdict.swap()
         verdicts.append(None if verdict is None else verdict.winner)
     return verdicts[0], verdicts[1] if len(verdicts) > 1 else None
+
+
+def probabilities_in_order(comparison: Comparison, candidate_ids: tuple[str, str]) -> VerdictProbabilities | None:
+    """The comparison's mean probabilities, in the order of `candidate_ids`."""
+    given = comparison.probabilities
+    if given is None or (comparison.first_id, comparison.second_id) == candidate_ids:
+        return given
+    return given.swap()
 
 
 def longer_text(first: str, second: str) -> Winner:

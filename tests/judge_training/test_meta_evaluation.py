@@ -23,9 +23,9 @@ from judge_training.meta_evaluation import (
     evaluate_labels,
     evaluate_pairs,
     evaluate_ratings,
-    slice_rows,
-    summary_rows,
 )
+from judge_training.score_sheets import rating_sheet
+from judge_training.sheets import pair_sheet, summary_rows
 from rewards.errors import InputError, MissingFileError
 from rewards.intervals import Interval, bootstrap, wilson
 from rewards.jsonl import write_records
@@ -120,7 +120,20 @@ class TestReleasedFiles:
     def test_json_both_ways_and_tables(self, released: EvalP) -> None:
         assert EvalP.model_validate_json(released.to_json()) == released
         assert ("agreement", "54.96", "52.33 to 57.55") in summary_rows(released)
-        assert ("Summarization", "72", "45.83", "73.61", "56.94") in slice_rows(released.groups)
+        tables = {table.title: table for table in pair_sheet("Eval-P", released).tables}
+        first = ("Summarization", "72", "45.83 [34.8, 57.3]", "73.61 [62.4, 82.4]", "56.94 [45.4, 67.7]")
+        assert tables["By group"].rows[0] == first
+        assert len(tables["By scenario"].rows) == 58
+
+    def test_floors_and_the_abstention_curve(self, released: EvalP) -> None:
+        assert percent(released.longer_agreement) == 52.95
+        assert percent(released.random_agreement) == 36.60
+        (curve,) = released.abstention_curves  # the release has no probabilities
+        assert curve.by == "consistency"
+        assert [(percent(point.coverage), percent(point.accuracy)) for point in curve.points] == [
+            (100.0, 78.90),
+            (85.67, 85.45),
+        ]
 
     def test_gpt_4_prefers_auto_js_critiques(self, release: Path) -> None:
         lines = (release / "outputs" / "gpt-4-Eval_auto-j_vs_chatgpt.jsonl").read_text().splitlines()
@@ -436,7 +449,13 @@ def test_ratings_against_people() -> None:
         assert measured is not None
         assert measured.value == pytest.approx(expected)
         assert measured.low < measured.value < measured.high
-    assert [row[0] for row in summary_rows(result)][3:5] == ["Spearman", "Kendall"]
+    assert result.within is not None
+    assert result.within.n == 10
+    tables = {table.title: table for table in rating_sheet("Ratings", result).tables}
+    assert [row[0] for row in tables["Correlation with the reference"].rows] == [
+        "judge, all responses",
+        "judge, within a prompt",
+    ]
 
 
 def test_mistake_01_unread_rating_is_in_no_number() -> None:
