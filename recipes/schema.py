@@ -208,7 +208,7 @@ class JudgeRecipe(BaseRecipe):
     recipe: Literal["judge"] = "judge"
     """The kind of recipe."""
     candidates: str
-    """File of responses with their prompts; `bundled` is a small one of ours."""
+    """File of responses with their prompts, one or (preference data) two a row; `bundled` is a small one of ours."""
     columns: ColumnMap = ColumnMap()
     """Names of its columns, where they are not the usual ones."""
     on_bad: Literal["skip", "error"] = "skip"

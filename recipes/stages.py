@@ -88,7 +88,7 @@ def read_candidates(job: Job, recipe: JudgeRecipe) -> tuple[list[Prompt], list[C
 
         path = BUNDLED_CANDIDATES if recipe.candidates == "bundled" else Path(recipe.candidates)
         with job.stage("candidates", f"Reading responses from {recipe.candidates}") as counts:
-            result = inputs.read_candidates(path, columns=recipe.columns, on_bad=recipe.on_bad)
+            result = inputs.read_responses(path, columns=recipe.columns, on_bad=recipe.on_bad)
             prompts = list({row.prompt.id: row.prompt for row in result.records}.values())
             prompts = with_scenarios(prompts, recipe.classify, counts)
             write_records(run.prompts, prompts)

@@ -21,7 +21,7 @@ ResultT = TypeVar("ResultT", Judgment, Comparison)
 
 _ADVICE: dict[UnparsedReason, str] = {
     "no_verdict": "read some critiques (`autoj inspect`): the judge may not know this protocol; `mode: direct` reads "
-    "the rating without asking the judge to write it",
+    "the rating from token probabilities, where the backend has them",
     "off_scale": "check that the protocol's scale is the one the judge was trained on",
     "cut_off": "raise decoding.max_new_tokens",
     "refused": "the server's filter stops the judge; use another server or leave such prompts out",

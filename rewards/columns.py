@@ -59,6 +59,7 @@ Kind = Literal["prompts", "candidates", "pairs"]
 
 _PROMPT = ("prompt", "messages", "instruction", "question", "query", "conversations")
 _PROMPT_ID = ("prompt_id", "question_id")
+_RESPONSE = ("completion", "response", "output")
 _SIDES = (("response 1", "response 2"), ("response_1", "response_2"), ("chosen", "rejected"), ("output_1", "output_2"))
 CHAT_COLUMNS = frozenset({"messages", "conversations"})
 
@@ -116,6 +117,16 @@ def resolve_columns(names: Iterable[str], mapping: ColumnMap, kind: Kind, *, lab
     return _pair_columns(mapping, present, shared, labelled=labelled)
 
 
+def holds_pairs(names: Iterable[str], mapping: ColumnMap) -> bool:
+    """Whether rows with these columns hold two responses each, and not one."""
+    present = list(names)
+    if mapping.response or _first(_RESPONSE, present):
+        return False
+    return bool(mapping.response_1 or mapping.response_2) or any(
+        first in present and second in present for first, second in _SIDES
+    )
+
+
 def _shared_columns(mapping: ColumnMap, present: list[str], kind: Kind) -> Columns:
     ids = (*_PROMPT_ID, "id") if kind == "prompts" else _PROMPT_ID
     return Columns(
@@ -133,9 +144,9 @@ def _alpaca(present: list[str]) -> bool:
 
 def _candidate_columns(mapping: ColumnMap, present: list[str], shared: Columns) -> Columns:
     prompt = _prompt(mapping, present)
-    response = mapping.response or _first(("completion", "response", "output"), present)
+    response = mapping.response or _first(_RESPONSE, present)
     if response is None and prompt not in CHAT_COLUMNS:
-        raise InputError(_not_found("response", ("completion", "response", "output"), present))
+        raise InputError(_not_found("response", _RESPONSE, present))
     ids = ("candidate_id",) if shared.id == "id" else ("candidate_id", "id")
     return replace(
         shared,

@@ -21,7 +21,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field, JsonValue
 
-from rewards.columns import ColumnMap, Columns, Kind, resolve_columns
+from rewards.columns import ColumnMap, Columns, Kind, holds_pairs, resolve_columns
 from rewards.errors import InputError
 from rewards.judges.base import CompareItem, RateItem
 from rewards.row_parts import (
@@ -127,6 +127,28 @@ def read_candidates(
     tally = Tally()
     rows = stream_candidates(source, columns=columns, on_bad=on_bad, keep_empty=keep_empty, tally=tally)
     return _collect(rows, tally, source)
+
+
+def read_responses(
+    path: Path, *, columns: ColumnMap | None = None, on_bad: OnBad = "skip"
+) -> ReadResult[CandidateRow]:
+    """All candidates of a file with one response a row, or with two (preference data, whose labels are not read).
+
+    Of pairs every response of a prompt is one candidate, however many pairs it is in; errors as for `read_prompts`.
+    """
+    names, _ = _peek(stream_rows(path), _place(path))
+    if not holds_pairs(names, columns or ColumnMap()):
+        return read_candidates(path, columns=columns, on_bad=on_bad)
+    pairs = read_pairs(path, columns=columns, on_bad=on_bad, labelled=False)
+    found: dict[str, CandidateRow] = {}
+    counts = Counter[str]()
+    for pair in pairs.records:
+        for one in (pair.first, pair.second):
+            if one.id not in found:
+                numbered = one.model_copy(update={"index": counts[pair.prompt.id]})
+                found[one.id] = CandidateRow(prompt=pair.prompt, candidate=numbered)
+                counts[pair.prompt.id] += 1
+    return ReadResult(tuple(found.values()), pairs.skipped, pairs.first_problems)
 
 
 def read_pairs(

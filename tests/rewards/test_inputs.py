@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rewards.columns import ColumnMap
 from rewards.errors import InputError, MissingFileError
-from rewards.inputs import Tally, read_candidates, read_pairs, read_prompts, stream_prompts
+from rewards.inputs import Tally, read_candidates, read_pairs, read_prompts, read_responses, stream_prompts
 from rewards.rows import Problem, stream_rows
 from rewards.types import Message, Prompt
 
@@ -220,6 +220,34 @@ def test_unlabelled_pairs_when_asked_for():
     with pytest.raises(InputError, match="label column"):
         read_pairs(rows)
     assert read_pairs(rows, labelled=False).records[0].label is None
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hello", "chosen": "Hi", "rejected": "No"},
+        {"chosen": [USER, ASSISTANT], "rejected": [USER, {"role": "assistant", "content": "No"}]},
+        {"prompt": "Hello", "response 1": "Hi", "response 2": "No", "label": 0},
+        {"instruction": "Hello", "output_1": "Hi", "output_2": "No", "preference": 9},
+    ],
+)
+def test_pairs_without_regard_to_their_labels_are_responses(tmp_path, row):
+    result = read_responses(jsonl(tmp_path / "pairs.jsonl", row))
+    assert [(one.prompt.messages[-1].content, one.candidate.text) for one in result.records] == [
+        ("Hello", "Hi"),
+        ("Hello", "No"),
+    ]
+
+
+def test_a_response_in_several_pairs_is_one_candidate(tmp_path):
+    rows = [{"prompt": "p", "chosen": "a", "rejected": other} for other in ("b", "c")]
+    result = read_responses(jsonl(tmp_path / "pairs.jsonl", *rows))
+    assert [(one.candidate.text, one.candidate.index) for one in result.records] == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def test_one_response_a_row_is_read_as_ever(tmp_path):
+    path = jsonl(tmp_path / "r.jsonl", {"prompt": "p", "response": "a", "chosen": "x", "rejected": "y"})
+    assert read_responses(path) == read_candidates(path)
 
 
 def test_a_mapping_names_every_part():
