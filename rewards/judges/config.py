@@ -54,7 +54,7 @@ class EndpointSettings(Settings):
     """Alternatives asked for at every token; 0 asks for none, and then there are no expected ratings."""
 
 
-RivalKind = Literal["chat", "pandalm", "selfee", "steamshp", "scalar", "longer", "random", "first", "second"]
+RivalKind = Literal["none", "chat", "pandalm", "selfee", "steamshp", "scalar", "longer", "random", "first", "second"]
 
 _RIVAL_KEYS: dict[str, tuple[RivalKind, ...]] = {
     "chat": ("chat",),
@@ -67,9 +67,9 @@ _RIVAL_KEYS: dict[str, tuple[RivalKind, ...]] = {
 class RivalSettings(Settings):
     """The judge as one of the rivals that AUTO-J was compared with (see rewards/judges/rivals/README.md)."""
 
-    kind: RivalKind
-    """chat: any chat model, its verdict read leniently; pandalm, selfee (writes feedback only), steamshp; scalar: a
-    reward model with a score for each response; longer, random, first, second: floors without a model."""
+    kind: RivalKind = "none"
+    """none: an ordinary judge. chat: any chat model, its verdict read leniently. pandalm, steamshp: compare only;
+    selfee: writes feedback only; scalar: a reward model that scores. longer, random, first, second: floors."""
     chat: Literal["tokenizer", "llama-2", "vicuna", "wizardlm"] = "tokenizer"
     """Conversation around the question of a chat rival: the tokenizer's or server's own, or one written out."""
     template: Path | None = None
@@ -114,7 +114,7 @@ class JudgeSettings(Settings):
     """The scripted judge's rule (for demos and tests)."""
     endpoint: EndpointSettings = EndpointSettings()
     """The server, when the backend is `endpoint`."""
-    rival: RivalSettings | None = None
+    rival: RivalSettings = RivalSettings()
     """Ask the model as one of AUTO-J's rivals is asked."""
     cache: Path | None = None
     """SQLite file of finished judgments; the recipes put one into the run folder."""

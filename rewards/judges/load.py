@@ -36,6 +36,10 @@ RELEASED_JUDGES = ("autoj-13b", "autoj-bilingual-6b")
 """Models of the AUTO-J release, by the part of their names that they share with copies and quantisations."""
 
 
+_ASKED_IN_WORDS = ("none", "chat")
+"""Kinds of rivals that are the ordinary judge."""
+
+
 class JudgeOverrides(TypedDict, total=False):
     """The fields of `JudgeSettings`, each optional."""
 
@@ -51,7 +55,7 @@ class JudgeOverrides(TypedDict, total=False):
     max_prompt_tokens: int
     rule: Rule
     endpoint: EndpointSettings
-    rival: RivalSettings | None
+    rival: RivalSettings
     cache: Path | None
 
 
@@ -61,7 +65,7 @@ def load_judge(settings: JudgeSettings | None = None, **overrides: Unpack[JudgeO
     Raises InputError for settings, protocols or models that cannot be used. A server is not asked yet.
     """
     settings = _merged(settings or JudgeSettings(), overrides)
-    if settings.rival is not None and settings.rival.kind != "chat":
+    if settings.rival.kind not in _ASKED_IN_WORDS:
         from rewards.judges.rivals.load import load_rival
 
         return load_rival(settings, settings.rival)
@@ -71,11 +75,10 @@ def load_judge(settings: JudgeSettings | None = None, **overrides: Unpack[JudgeO
 def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
     """The judge that asks a generative model in the words of a protocol; raises as `load_judge` does."""
     rival = settings.rival
-    if rival is not None and rival.kind != "chat":
+    if rival.kind not in _ASKED_IN_WORDS:
         raise InputError(f"expected a judge that is asked in the words of a protocol, got rival.kind {rival.kind}")
     protocol, own = find_protocol(settings)
-    if rival is not None:
-        protocol = with_chat(protocol, rival.chat)
+    protocol = with_chat(protocol, rival.chat)
     released = is_released_judge(settings.model)
     trained = settings.backend != "scripted" and (own or released)
     warnings = []
@@ -90,7 +93,7 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
         settings.mode,
         decoding=merged_decoding(protocol.decoding, settings.decoding),
         cache=None if settings.cache is None else JudgmentCache(settings.cache),
-        lenient=rival is not None,
+        lenient=rival.kind == "chat",
         warnings=tuple(warnings),
     )
 

@@ -43,8 +43,7 @@ class RivalEntry(Settings):
             raise ValueError("expected either judge or predictions")
         if self.swapped is not None and self.predictions is None:
             raise ValueError("expected swapped only beside predictions")
-        rival = None if self.judge is None else self.judge.rival
-        if self.tie_data is not None and (rival is None or rival.kind != "scalar"):
+        if self.tie_data is not None and (self.judge is None or self.judge.rival.kind != "scalar"):
             raise ValueError("expected tie_data only with a judge of rival.kind scalar")
         return self
 
@@ -120,7 +119,7 @@ def _measure(
     if entry.predictions is not None:
         return evaluate_eval_p(data, entry.predictions, entry.swapped)
     settings = entry.judge or JudgeSettings()
-    if threshold is not None and settings.rival is not None:
+    if threshold is not None:
         rival = settings.rival.model_copy(update={"tie_threshold": threshold.threshold})
         settings = settings.model_copy(update={"rival": rival})
     asking.compare(settings, compare_items(pairs), folder, asking.data_digest([data]))

@@ -1,4 +1,4 @@
-"""`autoj evaluate-judge critiques`: a judge's or a critic's critiques of Eval-C's responses, as a source for eval-c."""
+"""`autoj evaluate-judge critiques`: critiques of Eval-C's responses by a judge or a critic, as a source for eval-c."""
 
 from __future__ import annotations
 

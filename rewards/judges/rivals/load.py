@@ -17,7 +17,7 @@ from rewards.protocol.spec import ChatText, Template
 
 
 def load_rival(settings: JudgeSettings, rival: RivalSettings) -> Judge:
-    """The rival that the settings describe; raises InputError for a chat rival and for what cannot be used."""
+    """The rival that the settings describe; raises InputError for a chat rival, none, and for what cannot be used."""
     match rival.kind:
         case "longer" | "random" | "first" | "second":
             return BaselineJudge(rival.kind, seed=rival.seed)
@@ -33,8 +33,8 @@ def load_rival(settings: JudgeSettings, rival: RivalSettings) -> Judge:
             return SelfeeCritic(backend, template, decoding=decoding, warnings=_warnings(rival))
         case "steamshp" | "scalar":
             return _local_rival(settings, rival)
-        case "chat":
-            raise InputError("expected a rival with a way of its own to be asked, got chat")
+        case "none" | "chat":
+            raise InputError(f"expected a rival with a way of its own to be asked, got {rival.kind}")
 
 
 def _template(rival: RivalSettings) -> Template | None:

@@ -45,6 +45,7 @@ def test_floors_need_no_model() -> None:
         {"kind": "nothing"},
         {"kind": "scalar", "tie_threshold": -1},
         {"tie_threshold": 0.1},
+        {"kind": "none", "chat": "vicuna"},
     ],
 )
 def test_keys_that_do_not_go_together(keys: dict[str, object]) -> None:
