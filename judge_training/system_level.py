@@ -4,8 +4,7 @@ Scores are one number for a response of a system to a prompt: a rating, or a win
 baseline; a preference from 1 to 2 as AlpacaEval has it serves as well, since only ranks and lines count. Beside the
 judge stands the mean length of a system's responses, which ranks systems surprisingly well. The bootstrap draws
 prompts, for all systems together; the leaderboard's own numbers, and the choice of systems, are taken as given, so an
-interval says how far the ranking depends on the prompts, not on the systems. Drawing prompts adds noise to the means a
-second time, which pulls a correlation near 1 down: where the number lies above the draws, its interval ends at it.
+interval says how far the ranking depends on the prompts, not on the systems.
 """
 
 from __future__ import annotations
@@ -111,12 +110,10 @@ def _measured(
     length = _lengths(names, by_system, sizes, prompts) if sizes is not None else None
 
     def gain(measure: Measure) -> Interval | None:
-        return _around(
-            bootstrap(
-                lambda at: _ranked(table, at, board, measure) - _ranked(length, at, board, measure),
-                prompts,
-                resamples=resamples,
-            )
+        return bootstrap(
+            lambda at: _ranked(table, at, board, measure) - _ranked(length, at, board, measure),
+            prompts,
+            resamples=resamples,
         )
 
     return SystemLevel(
@@ -169,16 +166,9 @@ def _ranked(table: Floats | None, at: NDArray[np.intp], board: Floats, measure: 
 
 def _correlations(table: Floats, board: Floats, prompts: Sequence[str], resamples: int) -> Correlations:
     def one(measure: Measure) -> Interval | None:
-        return _around(bootstrap(lambda at: _ranked(table, at, board, measure), prompts, resamples=resamples))
+        return bootstrap(lambda at: _ranked(table, at, board, measure), prompts, resamples=resamples)
 
     return Correlations(n=len(board), pearson=one(pearson), spearman=one(spearman), kendall=one(kendall))
-
-
-def _around(found: Interval | None) -> Interval | None:
-    """The interval, made to hold its own number."""
-    if found is None:
-        return None
-    return found.model_copy(update={"low": min(found.low, found.value), "high": max(found.high, found.value)})
 
 
 def _row(

@@ -66,6 +66,9 @@ def bootstrap(
     `statistic` takes the positions of the observations to use (with repeats) and gives a number, or NaN where it
     is not defined (a correlation of constants). `clusters` names the cluster (prompt) of every observation.
     None when the statistic is not defined on the data; resamples on which it is not defined are left out.
+
+    Drawing again adds noise a second time, which moves some statistics (a correlation near 1 goes down): where the
+    number itself lies beyond the percentiles, its interval ends at it.
     """
     import numpy as np
 
@@ -84,4 +87,5 @@ def bootstrap(
     values = values[~np.isnan(values)]
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail]) if len(values) else (value, value)
-    return Interval(value=value, low=float(low), high=float(high), level=level, n=len(clusters))
+    low, high = min(float(low), value), max(float(high), value)
+    return Interval(value=value, low=low, high=high, level=level, n=len(clusters))
