@@ -15,7 +15,7 @@ from rewards.judges.local_model import LocalModel, load_model
 from rewards.judges.rivals.batching import right_padded
 from rewards.judges.rivals.steamshp import SteamSHPJudge
 from rewards.judges.rivals.templates import shipped_template
-from rewards.types import Unparsed, Verdict
+from rewards.types import Judgment, Unparsed, Verdict
 from tests.rewards.judges.rivals.tiny_rivals import PROMPT, build_tiny_t5, pair, rate_item
 
 TEXTS = [("The answer is this.", "No."), ("a", "The response is good and better than that."), ("b c", "c b")]
@@ -69,10 +69,21 @@ def test_naming_the_pair_the_other_way_swaps_the_comparison(tiny: LocalModel) ->
     for texts in TEXTS:
         [one] = judge.compare([pair(*texts)])
         [other] = judge.compare([pair(*texts).swap()])
-        assert other.outcome == one.swap().outcome
-        assert {j.candidate_ids: j.outcome for j in one.judgments} == {
-            j.candidate_ids: j.outcome for j in other.judgments
-        }
+        expected = one.swap().outcome
+        assert other.outcome.kind == expected.kind
+        if isinstance(expected, Verdict) and isinstance(other.outcome, Verdict):
+            assert other.outcome.winner == expected.winner
+        swapped = {j.candidate_ids: _read(j) for j in other.judgments}
+        for judgment in one.judgments:  # the row of the batch that a question is in moves the last digits
+            winner, shares = swapped[judgment.candidate_ids]
+            assert _read(judgment) == (winner, pytest.approx(shares, rel=1e-4))
+
+
+def _read(judgment: Judgment) -> tuple[str, tuple[float, float]]:
+    assert isinstance(judgment.outcome, Verdict)
+    probabilities = judgment.outcome.probabilities
+    assert probabilities is not None
+    return judgment.outcome.winner, (probabilities.first, probabilities.second)
 
 
 def test_the_batch_does_not_matter(tiny: LocalModel) -> None:
