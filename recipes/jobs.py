@@ -93,7 +93,7 @@ class Judged:
         self.comparisons = stages.compare_candidates(
             job, recipe.judge, recipe.failures, recipe.compare, prompts, candidates, self.judgments, seed=recipe.seed
         )
-        self.scored = stages.make_rewards(job, recipe.reward, candidates, self.judgments, self.comparisons)
+        self.scored = stages.make_rewards(job, recipe.reward, prompts, candidates, self.judgments, self.comparisons)
         selecting.put_aside(job.run.path, job.run.review)
 
 

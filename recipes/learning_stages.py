@@ -9,11 +9,11 @@ from pydantic import JsonValue
 
 from recipes.job import Job
 from recipes.schema import EvaluationSettings, FailureSettings, PolicySettings, SamplingSettings
-from recipes.stages import draw, open_judge
+from recipes.stages import comparison_rows, draw, open_judge
 from rewards.jsonl import write_records
 from rewards.judges.config import JudgeSettings
 from rewards.judging import compare_to_file
-from rewards.types import Candidate, Comparison, Prompt
+from rewards.types import Candidate, Prompt
 from rl.evaluate import SameTextTies, match, summarise
 from rl.results import Evaluation
 from rl.run_folder import RunFolder
@@ -111,7 +111,7 @@ def evaluate(
             counts.update(wins=result.wins, losses=result.losses, ties=result.ties, abstained=result.abstained)
             if result.win_rate is not None:
                 counts.update(win_rate=result.win_rate.value)
-        job.tracker.samples("evaluate", _sample_rows(prompts, [*trained, *start], comparisons))
+        job.tracker.samples("evaluate", comparison_rows(items, comparisons))
     return Evaluation.model_validate_json(run.evaluation.read_bytes())
 
 
@@ -141,19 +141,3 @@ def _both_sides(
 def trained_policy(output: Path, tuning: str) -> dict[str, object]:
     """The settings that load what training left: the start policy's model with an adapter, or a model of its own."""
     return {"adapter": output} if tuning == "lora" else {"model": str(output), "adapter": None}
-
-
-def _sample_rows(
-    prompts: Sequence[Prompt], candidates: Sequence[Candidate], comparisons: Sequence[Comparison]
-) -> list[dict[str, JsonValue]]:
-    by_prompt = {prompt.id: prompt for prompt in prompts}
-    by_id = {candidate.id: candidate for candidate in candidates}
-    return [
-        {
-            "prompt": by_prompt[one.prompt_id].messages[-1].content,
-            "trained": by_id[one.first_id].text,
-            "start": by_id[one.second_id].text,
-            "outcome": one.outcome.winner if one.outcome.kind == "verdict" else one.outcome.reason,
-        }
-        for one in comparisons
-    ]

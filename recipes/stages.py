@@ -186,6 +186,7 @@ def compare_candidates(
                 minimum=failures.minimum,
             )
             counts.update({"comparisons": len(comparisons)} | _orders(comparisons))
+            job.tracker.samples("compare", comparison_rows(items, comparisons))
         job.tracker.artifact("judgments", job.run.comparisons, inputs=[job.run.candidates])
     return _read(job.run.comparisons, Comparison)
 
@@ -216,14 +217,17 @@ def _pair_items(
 def make_rewards(
     job: Job,
     settings: RewardSettings,
+    prompts: Sequence[Prompt],
     candidates: Sequence[Candidate],
     judgments: Sequence[Judgment],
     comparisons: Sequence[Comparison],
 ) -> list[Reward | Unscored]:
     """One reward, or the reason why there is none, for every candidate."""
+    from rewards.scenario_labels import note_outside
+
     if not job.done("reward"):
         with job.stage("reward", f"Rewards from {settings.source.replace('_', ' ')}") as counts:
-            scored = _rewards(settings, candidates, judgments, comparisons)
+            scored = note_outside(_rewards(settings, candidates, judgments, comparisons), prompts)
             write_records(job.run.rewards, scored)
             values = [reward.value for reward in scored if isinstance(reward, Reward)]
             counts.update({"rewards": len(values), "unscored": len(scored) - len(values)})
@@ -300,6 +304,25 @@ def _rating_row(item: RateItem, judgment: Judgment) -> dict[str, JsonValue]:
         "rating": outcome.score if outcome.kind == "rating" else None,
         "failure": outcome.reason if outcome.kind == "unparsed" else None,
         "critique": judgment.critique,
+    }
+
+
+def comparison_rows(items: Sequence[CompareItem], comparisons: Sequence[Comparison]) -> list[dict[str, JsonValue]]:
+    """Compared samples as rows of a table."""
+    by_ids = {(item.first.id, item.second.id): item for item in items}
+    return [_comparison_row(by_ids[one.first_id, one.second_id], one) for one in comparisons]
+
+
+def _comparison_row(item: CompareItem, comparison: Comparison) -> dict[str, JsonValue]:
+    outcome = comparison.outcome
+    return {
+        "first_id": item.first.id,
+        "second_id": item.second.id,
+        "prompt": item.prompt.messages[-1].content,
+        "first": item.first.text,
+        "second": item.second.text,
+        "outcome": outcome.winner if outcome.kind == "verdict" else outcome.reason,
+        "critiques": "\n\n".join(judgment.critique for judgment in comparison.judgments),
     }
 
 

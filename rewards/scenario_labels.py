@@ -7,13 +7,16 @@ A classifier's label is never put in the place of one that was there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from rewards.types import Prompt
+from rewards.types import Prompt, Reward, Unscored
 
 SCENARIO_BY: Final = "scenario_by"
 SCENARIO_CONFIDENCE: Final = "scenario_confidence"
 CLASSIFIER: Final = "classifier"
+OUTSIDE_NOTE: Final = "outside_scenarios"
+"""Note on the reward of a response to a prompt outside the scenarios, where a judge is too sure of itself."""
 
 
 def with_scenario(prompt: Prompt, scenario: str | None, confidence: float) -> Prompt:
@@ -30,3 +33,14 @@ def is_classified(prompt: Prompt) -> bool:
 def is_outside(prompt: Prompt) -> bool:
     """Whether a classifier found the prompt to be outside the scenarios."""
     return prompt.scenario is None and is_classified(prompt)
+
+
+def note_outside(scored: Sequence[Reward | Unscored], prompts: Iterable[Prompt]) -> list[Reward | Unscored]:
+    """The same rewards, with a note on those of prompts outside the scenarios; no value is changed."""
+    outside = {prompt.id for prompt in prompts if is_outside(prompt)}
+    return [
+        one.model_copy(update={"notes": (*one.notes, OUTSIDE_NOTE)})
+        if isinstance(one, Reward) and one.prompt_id in outside
+        else one
+        for one in scored
+    ]

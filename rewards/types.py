@@ -232,6 +232,8 @@ class Reward(Record):
     parts: dict[str, float] = Field(default_factory=dict)
     judgment_ids: tuple[Id, ...] = ()
     variance: float | None = Field(default=None, ge=0.0)
+    notes: tuple[str, ...] = ()
+    """What a reader should know before trusting it (`outside_scenarios`)."""
 
 
 class Unscored(Record):

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from recipes.cli import main
+from recipes.stages import SCORED
 from rewards.errors import InputError
 from rewards.jsonl import read_records
 from rewards.review import read_review, review_items
 from rewards.scenario_labels import CLASSIFIER, SCENARIO_BY, with_scenario
-from rewards.types import Judgment, Prompt, Rating
+from rewards.types import Judgment, Prompt, Rating, Reward
 from rl.report_findings import findings
 from rl.report_summary import OUTSIDE, summarise
 from rl.run_folder import RunFolder
@@ -62,6 +63,10 @@ def test_a_run_labels_prompts_and_says_which_are_outside(responses: Path, tmp_pa
     assert said.text.startswith("Outside the scenarios by the classifier: 1 of 4 prompts.")
     assert "(their mean is" in said.text
     assert OUTSIDE in folder.report.read_text(encoding="utf-8")
+
+    rewards = [one for one in read_records(folder.rewards, SCORED) if isinstance(one, Reward)]
+    assert {one.prompt_id for one in rewards if one.notes == ("outside_scenarios",)} == {prompts[NOISE].id}
+    assert {one.notes for one in rewards if one.prompt_id != prompts[NOISE].id} == {()}
 
     aside = [item for item in read_review(folder.review) if item.prompt_id == prompts[NOISE].id]
     assert aside

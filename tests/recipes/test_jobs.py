@@ -24,6 +24,15 @@ SMALL = {
     "dpo/tiny": [*SHORT, *TRAIN],
 }
 
+TABLES = {
+    "quickstart": {"rate", "compare", "evaluate"},
+    "best_of_n/tiny": {"rate"},
+    "filter/tiny": {"rate", "compare"},
+    "rft/tiny": {"rate", "evaluate"},
+    "dpo/tiny": {"rate", "evaluate"},
+}
+"""Stages with a W&B table of judged samples."""
+
 
 def flags(name: str, model: Path, output: Path) -> list[str]:
     judge = ["--judge.backend", "scripted", "--judge.rule", "longer", "--judge.mode", "critique"]
@@ -42,6 +51,8 @@ def test_a_recipe_runs_to_its_report_and_a_second_start_does_nothing_again(
     assert "<!DOCTYPE html>" in run.report.read_text(encoding="utf-8")[:100]
     metrics = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert metrics
+    tables = {path.name.rsplit("_", 2)[0] for path in output.glob("wandb/**/media/table/samples/*.json")}
+    assert tables == TABLES[name]
     assert all("step" in line for line in metrics)
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.jsonl") if path != run.metrics}
     assert main(["run", name, *arguments]) == 2  # exists: says --resume or --clean
