@@ -116,7 +116,11 @@ def _held(run: RunFolder) -> Iterator[None]:
 
 
 def _note_recipe(run: RunFolder, recipe: Recipe) -> None:
-    content = {"digest": recipe_digest(recipe), "recipe": recipe.model_dump(mode="json"), "versions": _versions()}
+    content = {
+        "digest": recipe_digest(recipe),
+        "recipe": recipe.model_dump(mode="json"),
+        "versions": library_versions(),
+    }
     part = run.recipe.with_suffix(".part")
     part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     part.replace(run.recipe)
@@ -151,7 +155,8 @@ def _check_same(run: RunFolder, recipe: Recipe) -> None:
     )
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Python's version and those of the libraries that results depend on, where they are installed."""
     versions = {"python": platform.python_version()}
     for name in VERSIONS_OF:
         try:

@@ -36,6 +36,11 @@ class ChatEncoder:
         first, *others = marked.split(mark)
         return self._begin + self._encode(first) + self._pieces(others)
 
+    def turn_marks(self) -> tuple[str, str]:
+        """The text between a question and its answer, and the text before a question."""
+        mark = _unused_mark("")
+        return self._after, self._wrap(mark).partition(mark)[0]
+
     def answered(self, content: str, answer: str) -> tuple[list[int], list[int]]:
         """Token ids of a question, exactly as it is asked, and of an answer to it with the end of its turn.
 

@@ -62,6 +62,11 @@ class TransformersBackend:
         return self._trained
 
     @property
+    def turn_marks(self) -> tuple[str, str]:
+        """The text between a question and its answer, and the text before a question."""
+        return self._encoder.turn_marks()
+
+    @property
     def can_score(self) -> bool:
         """Always: the model's logits are at hand."""
         return True

@@ -2,6 +2,7 @@
 
 Gigabytes are hashed only once: the digest of a large file is kept in the cache folder with the file's size and time
 of change. A file of the hub's own cache is a link to a blob that is named by its digest, which is taken as it is.
+A certificate is left out: it names the digest, so it cannot be part of it.
 The digest says nothing of the dtype or the machine that runs the model.
 """
 
@@ -17,12 +18,14 @@ from rewards.judges.embedded_model import cache_folder
 _LARGE = 64 * 1024 * 1024
 _BLOB = re.compile(r"[0-9a-f]{64}")
 _PARTS = ("*.safetensors", "*.json", "*.jinja", "*.model")
+_CERTIFICATE = "judge_certificate.json"
 
 
 def folder_digest(folder: Path) -> str:
     """SHA-256 (hexadecimal) of the names and contents of the model and tokenizer files in `folder`."""
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in _PARTS for file in folder.glob(pattern)}):
+    found = {file for pattern in _PARTS for file in folder.glob(pattern) if file.name != _CERTIFICATE}
+    for file in sorted(found):
         digest.update(f"{file.name}\0{_file_digest(file)}\0".encode())
     return digest.hexdigest()
 

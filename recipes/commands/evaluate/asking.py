@@ -46,22 +46,26 @@ def open_judge(settings: JudgeSettings, folder: Path, data: str) -> Judge:
     from rewards.judges.load import load_judge
 
     judge = load_judge(settings.model_copy(update={"cache": settings.cache or folder / "judgments.sqlite"}))
-    asked = Asked(judge=judge.card, data=data)
+    if not (folder / ASKED).exists() and any((folder / name).exists() for name in (COMPARISONS, JUDGMENTS)):
+        raise InputError(f"{folder} holds answers, and no {ASKED} that says whose; give another --output")
+    claim_folder(folder, judge.card, data)
+    return judge
+
+
+def claim_folder(folder: Path, card: JudgeCard, data: str, *, option: str = "--output") -> None:
+    """Write down whose answers a folder holds; raises InputError when it is another judge's or data's."""
     path = folder / ASKED
     if path.exists():
         before = _read(path)
-        if before.judge.digest != asked.judge.digest:
+        if before.judge.digest != card.digest:
             raise InputError(
                 f"{folder} holds answers of the judge {before.judge.name!r} ({before.judge.digest[:12]}), not of "
-                f"{asked.judge.name!r} ({asked.judge.digest[:12]}); give another --output"
+                f"{card.name!r} ({card.digest[:12]}); give another {option}"
             )
         if before.data != data:
-            raise InputError(f"{folder} holds answers about other data; give another --output")
-    elif (folder / COMPARISONS).exists() or (folder / JUDGMENTS).exists():
-        raise InputError(f"{folder} holds answers, and no {ASKED} that says whose; give another --output")
+            raise InputError(f"{folder} holds answers about other data; give another {option}")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(asked.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return judge
+    path.write_text(Asked(judge=card, data=data).model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> Asked:
