@@ -6,6 +6,7 @@ import os
 
 from recipes import learning_stages as learning
 from recipes import selecting, stages
+from recipes.certified import require_certificate
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
 from recipes.schema import (
@@ -20,6 +21,7 @@ from recipes.schema import (
     SampleRecipe,
     SamplingRecipe,
     SelectRecipe,
+    TrainingRecipe,
     TrainJudgeRecipe,
 )
 from rewards.errors import InputError
@@ -98,6 +100,8 @@ class Judged:
 
 
 def _sample_and_judge(job: Job, recipe: SamplingRecipe, *, held_out: int) -> tuple[Judged, list[Prompt]]:
+    if isinstance(recipe, TrainingRecipe):
+        require_certificate(job, recipe)
     prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
     candidates = stages.sample_candidates(job, recipe.policy, recipe.sampling, prompts, seed=recipe.seed)
     return Judged(job, recipe, prompts, candidates), rest

@@ -26,11 +26,12 @@ from rewards.errors import InputError, MissingFileError
 
 NOT_IN_DIGEST = (
     *("output", "track", "price_in", "price_out", "max_calls", "max_cost", "failures"),
+    *("judge_certificate", "allow_uncertified"),
     *("judge.batch_size", "sampling.batch_size"),
     *(f"judge.endpoint.{key}" for key in ("api_key_env", "concurrency", "timeout", "max_retries")),
 )
 """Keys that may differ when a run is resumed, since no result depends on them: where it lies, who watches it, what it
-may cost, when it is given up, and how hard machine and server are driven."""
+may cost, when it is given up, what is known of the judge, and how hard machine and server are driven."""
 
 
 def shipped_recipes() -> dict[str, Path]:

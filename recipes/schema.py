@@ -176,7 +176,16 @@ class SamplingRecipe(BaseRecipe):
     """How judgments become rewards."""
 
 
-class QuickstartRecipe(SamplingRecipe):
+class TrainingRecipe(SamplingRecipe):
+    """What every recipe has that trains a policy on a judge's rewards."""
+
+    judge_certificate: Path | None = None
+    """The judge's certificate (`autoj certify`), a file or its folder, where it is not beside weights or adapter."""
+    allow_uncertified: bool = False
+    """Train although nobody measured this judge, or another judge than this one was measured."""
+
+
+class QuickstartRecipe(TrainingRecipe):
     """The whole pipeline once: sample, judge, Best-of-N, select, pairs, DPO, evaluate."""
 
     recipe: Literal["quickstart"] = "quickstart"
@@ -253,7 +262,7 @@ class SelectRecipe(Settings):
     """Weights & Biases."""
 
 
-class RejectionSamplingRecipe(SamplingRecipe):
+class RejectionSamplingRecipe(TrainingRecipe):
     """Rejection-sampling fine-tuning: sample, judge, keep the best, fine-tune on them, evaluate."""
 
     recipe: Literal["rft"] = "rft"
@@ -268,7 +277,7 @@ class RejectionSamplingRecipe(SamplingRecipe):
     """Trained against start policy."""
 
 
-class DPORecipe(SamplingRecipe):
+class DPORecipe(TrainingRecipe):
     """Sample, judge, make preference pairs, train with DPO, evaluate."""
 
     recipe: Literal["dpo"] = "dpo"

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
+from recipes.certified import note_certificate
 from recipes.job import Job
 from recipes.schema import (
     ComparisonSettings,
@@ -281,10 +282,11 @@ def measure_best_of_n(job: Job, scored: Sequence[Reward | Unscored], *, seed: in
 
 
 def open_judge(job: Job, settings: JudgeSettings) -> Judge:
-    """The judge of this run, with the run's cache; its card goes into the folder."""
+    """The judge of this run, with the run's cache; its card goes into the folder, and its certificate if any."""
     from rewards.judges.load import load_judge
 
     judge = load_judge(settings if settings.cache else settings.model_copy(update={"cache": job.run.cache}))
+    note_certificate(job.run, settings)
     job.run.judge.write_text(judge.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return judge
 

@@ -16,6 +16,8 @@ Tone = Literal["warning", "good", "bad", "plain"]
 
 UNTRAINED = "This judge was never trained to judge; read its numbers as a test of the pipeline only."
 
+UNCERTIFIED = "This judge has no certificate: nobody measured it, so nothing here says how often it is right."
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -48,7 +50,28 @@ def findings(summary: Summary) -> list[Finding]:
         found.append(_win_rate(summary.evaluation))
     if not any(one.tone != "warning" for one in found):
         found.append(Finding("plain", "Results", "This run folder holds no results yet."))
+    certificate = _certificate(summary)
+    if certificate is not None:
+        found.insert(int(found[0].text == UNTRAINED), certificate)
     return found
+
+
+def _certificate(summary: Summary) -> Finding | None:
+    """What was measured of the judge before the run, or that nothing was."""
+    if summary.judge is None:
+        return None
+    if summary.certificate is None:
+        return Finding("warning", "Certificate", UNCERTIFIED)
+    if not summary.certified:
+        return Finding(
+            "warning",
+            "Certificate",
+            f"The certificate found with this judge is of another one, {summary.certificate.judge.name} "
+            f"({summary.certificate.judge.digest[:12]}): its weights, protocol, mode or decoding differ, and its "
+            "numbers say nothing of this run.",
+        )
+    numbers = "; ".join(f"{one.name} {one.text}" for one in summary.certificate.headline)
+    return Finding("plain", "Certificate", f"Measured before this run ({summary.certificate.made[:10]}): {numbers}.")
 
 
 def _outside(summary: Summary) -> Finding | None:

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import JsonValue, TypeAdapter
 
 from rewards.budget import failure_reason
+from rewards.certificate import JudgeCertificate
 from rewards.intervals import Interval, bootstrap
 from rewards.jsonl import read_records
 from rewards.judges.base import JudgeCard
@@ -163,6 +164,8 @@ class Summary:
 
     recipe: dict[str, JsonValue] | None = None
     judge: JudgeCard | None = None
+    certificate: JudgeCertificate | None = None
+    """The one found with the judge; it may be of another judge (see `certified`)."""
     stages: list[StageRecord] = field(default_factory=list)
     prompts: int | None = None
     candidates: int | None = None
@@ -185,6 +188,11 @@ class Summary:
     """False when only the first JOIN_LIMIT prompts or candidates were joined."""
 
     @property
+    def certified(self) -> bool:
+        """Whether the certificate is of the judge that judged."""
+        return self.certificate is not None and self.judge is not None and self.certificate.fits(self.judge)
+
+    @property
     def budget(self) -> float:
         """The failure budget of the recipe, or the default."""
         recipe = self.recipe.get("recipe") if self.recipe else None
@@ -198,6 +206,7 @@ def summarise(run: RunFolder) -> Summary:
     summary = Summary(
         recipe=_object(run.recipe),
         judge=JudgeCard.model_validate_json(run.judge.read_bytes()) if run.judge.is_file() else None,
+        certificate=JudgeCertificate.load(run.certificate) if run.certificate.is_file() else None,
         stages=list(run.finished().values()),
         best_of_n=BestOfNCurve.model_validate_json(run.best_of_n.read_bytes()) if run.best_of_n.is_file() else None,
         evaluation=Evaluation.model_validate_json(run.evaluation.read_bytes()) if run.evaluation.is_file() else None,

@@ -33,6 +33,8 @@ class RunFolder:
         """The resolved recipe with its digest and the versions of the libraries."""
         self.judge = path / "judge.json"
         """`JudgeCard` of the judge."""
+        self.certificate = path / "judge_certificate.json"
+        """`JudgeCertificate` that was found with the judge; of another judge where its digest says so."""
         self.prompts = path / "prompts.jsonl"
         self.candidates = path / "candidates.jsonl"
         self.judgments = path / "judgments.jsonl"

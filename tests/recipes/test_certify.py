@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from recipes.cli import main
-from rewards.certificate import JudgeCertificate
+from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, check_certificate, find_certificate
+from rewards.judges.config import JudgeSettings
+from rewards.judges.load import load_generative_judge
+from rl.report import write_report
+from rl.report_findings import UNCERTIFIED
+from rl.run_folder import RunFolder
 
 SCRIPTED = ["--judge.backend", "scripted", "--judge.mode", "critique"]
 
@@ -63,3 +69,85 @@ def test_without_labels_it_says_what_it_does_not_say(tmp_path: Path, capsys: pyt
 def test_a_floor_cannot_be_certified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certify", "--judge.rival.kind", "longer", "--out", str(tmp_path / "out")]) == 2
     assert "expected a judge that is asked in the words of a protocol" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- in a run
+
+
+SMALL = ["--prompts.limit", "3", "--sampling.max_new_tokens", "6", "--evaluate.max_new_tokens", "6"]
+
+
+def run(model: Path, output: Path, *more: str) -> list[str]:
+    train = ["--train.max_length", "2000", "--policy.model", str(model), "--track.mode", "off"]
+    return ["run", "dpo/tiny", *SMALL, *SCRIPTED, *train, "--output", str(output), *more]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("certificate")
+    assert main(["certify", *SCRIPTED, "--out", str(out)]) == 0
+    return out / CERTIFICATE_FILE
+
+
+def test_training_without_a_certificate_says_what_to_do_and_leaves_no_folder(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    assert main(run(tiny_model, output, "--allow-uncertified", "false")) == 2
+    said = capsys.readouterr().err
+    assert "autoj certify --out" in said
+    assert "--allow-uncertified true" in said
+    assert not output.exists()
+
+
+def test_training_refuses_the_certificate_of_another_judge(
+    tiny_model: Path, tmp_path: Path, certificate: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--allow-uncertified", "false", "--judge-certificate", str(certificate)]
+    assert main(run(tiny_model, tmp_path / "run", *given, "--judge.rule", "shorter")) == 2
+    assert "is the certificate of another judge" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_with_a_certificate_shows_its_numbers(tiny_model: Path, tmp_path: Path, certificate: Path) -> None:
+    output = tmp_path / "run"
+    given = ["--allow-uncertified", "false", "--judge-certificate", str(certificate)]
+    assert main(run(tiny_model, output, *given)) == 0
+    page = RunFolder(output).report.read_text(encoding="utf-8")
+    assert "Measured before this run" in page
+    assert "answers that could be read 100.0%" in page
+    assert main([*run(tiny_model, output, *given), "--resume"]) == 0
+    # What is known of a judge is not part of a run's digest: the same run goes on without it.
+    assert main([*run(tiny_model, output), "--resume"]) == 0
+
+
+def test_the_report_says_when_there_is_none_or_it_is_of_another_judge(tmp_path: Path, certificate: Path) -> None:
+    folder = RunFolder(tmp_path)
+    card = JudgeCertificate.load(certificate).judge
+    folder.judge.write_text(card.model_dump_json())
+    assert UNCERTIFIED in write_report(folder).read_text(encoding="utf-8")
+    folder.certificate.write_bytes(certificate.read_bytes())
+    assert "Measured before this run" in write_report(folder).read_text(encoding="utf-8")
+    folder.judge.write_text(card.model_copy(update={"digest": "0" * 64}).model_dump_json())
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "certificate found with this judge is of another one" in page
+    assert "Measured before this run" not in page
+
+
+def test_a_certificate_beside_the_weights_is_found_and_fits(tiny_model: Path, tmp_path: Path) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(tiny_model, model)
+    asked = ["--judge.model", str(model), "--judge.mode", "direct", "--attack-responses", "1"]
+    assert main(["certify", *asked, "--out", str(out)]) == 0
+    shutil.copy(out / CERTIFICATE_FILE, model)
+    settings = JudgeSettings(model=str(model), mode="direct")
+    judge = load_generative_judge(settings)
+    found = find_certificate(settings)
+    assert found is not None
+    assert check_certificate(found, judge) == JudgeCertificate.load(out)
+    lines = (out / "answers" / "attack_ratings.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 25
+    assert judge.backend.turn_marks == (  # type: ignore[attr-defined]
+        "<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_start|>user\n",
+    )

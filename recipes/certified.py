@@ -1,0 +1,57 @@
+"""A judge's certificate in a run: asked for before a policy is trained, and kept for the report.
+
+It is looked at before anything is sampled, since a run that stops for want of it after hours has wasted them: the
+judge is loaded once for its digest and let go again. Without `allow_uncertified` a judge that nobody measured is
+refused, and so is the certificate of other weights, another protocol, mode or decoding. What it says is not judged.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipes.job import Job
+from recipes.schema import TrainingRecipe
+from rewards.certificate import JudgeCertificate, check_certificate, find_certificate
+from rewards.errors import InputError
+from rewards.judges.base import JudgeCard
+from rewards.judges.config import JudgeSettings
+from rl.run_folder import RunFolder
+
+
+def require_certificate(job: Job, recipe: TrainingRecipe) -> None:
+    """See that the recipe's judge has a certificate of its own, or is allowed not to.
+
+    Raises InputError when there is none, when it is another judge's, or when the one named cannot be read.
+    """
+    if recipe.allow_uncertified:
+        note_certificate(job.run, recipe.judge, recipe.judge_certificate)
+        return
+    if _checked(job.run):
+        return
+    path = find_certificate(recipe.judge, recipe.judge_certificate)
+    if path is None:
+        raise InputError(
+            f"expected a certificate of the judge {recipe.judge.model} (judge_certificate.json beside its weights or "
+            "adapter, or the file that the key judge_certificate names), found none: nobody measured this judge, and "
+            "training takes its rewards at their word. Measure it with autoj certify --out FOLDER and the same "
+            "--judge.… settings, or train without: --allow-uncertified true"
+        )
+    from rewards.judges.load import load_judge
+
+    check_certificate(path, load_judge(recipe.judge)).save(job.run.certificate)
+
+
+def note_certificate(run: RunFolder, judge: JudgeSettings, named: Path | None = None) -> None:
+    """Keep a copy of the judge's certificate in the run folder, where there is one, whichever judge it is of."""
+    if run.certificate.is_file():
+        return
+    path = find_certificate(judge, named)
+    if path is not None:
+        JudgeCertificate.load(path).save(run.certificate)
+
+
+def _checked(run: RunFolder) -> bool:
+    """Whether the run has judged already with the judge that its certificate is of."""
+    if not run.certificate.is_file() or not run.judge.is_file():
+        return False
+    return JudgeCertificate.load(run.certificate).fits(JudgeCard.model_validate_json(run.judge.read_bytes()))
