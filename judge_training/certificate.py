@@ -95,6 +95,25 @@ class Measured:
         ]
 
 
+def check_sets(
+    eval_p: Path | None,
+    pairs: Path | None,
+    ratings: Path | None,
+    *,
+    pairs_columns: ColumnMap,
+    ratings_columns: ColumnMap,
+) -> None:
+    """Read every set that is given, so that a file that cannot be used is said before hours of asking, not after."""
+    if eval_p is not None:
+        eval_p_set.read_eval_p(eval_p)
+    if pairs is not None:
+        pair_sets.read_pair_set(pairs, columns=pairs_columns)
+    if ratings is not None and not rated_sets.read_rated_set(ratings, columns=ratings_columns).reference:
+        raise InputError(
+            f"{ratings}: expected reference ratings, got none; name their column with --ratings-columns.reward"
+        )
+
+
 def measure_eval_p(found: Measured, judge: GenerativeJudge, path: Path, folder: Path, limit: int | None) -> None:
     """Eval-P: agreement, consistency, abstention, position, length, calibration."""
     pairs = eval_p_set.take_pairs(eval_p_set.read_eval_p(path), limit)

@@ -63,10 +63,18 @@ def main(arguments: list[str]) -> int:
 
 def certify(arguments: CertifyArguments) -> JudgeCertificate:
     """Ask the judge about everything given, and write what came out."""
+    from judge_training.certificate import check_sets
     from judge_training.evaluation_page import write_evaluation_page
     from rewards.judges.load import load_generative_judge
 
     given = [one for one in (arguments.eval_p, arguments.pairs, arguments.ratings) if one is not None]
+    check_sets(
+        arguments.eval_p,
+        arguments.pairs,
+        arguments.ratings,
+        pairs_columns=arguments.pairs_columns,
+        ratings_columns=arguments.ratings_columns,
+    )
     columns = (arguments.pairs_columns.model_dump_json(), arguments.ratings_columns.model_dump_json())
     data = asking.data_digest(given, *columns)
     # No cache: answers lie in the folder's files, and what is timed must really be asked.

@@ -71,6 +71,25 @@ def test_a_floor_cannot_be_certified(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "expected a judge that is asked in the words of a protocol" in capsys.readouterr().err
 
 
+def test_a_set_that_cannot_be_used_is_said_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = sets(tmp_path)
+    (tmp_path / "rated.jsonl").write_text(json.dumps({"prompt": "Why?", "response": "So."}) + "\n")
+    assert main(["certify", *SCRIPTED, "--out", str(tmp_path / "out"), *given]) == 2
+    assert "expected reference ratings" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.shared_data
+def test_the_longer_response_gets_its_known_numbers_on_eval_p(shared_data: Path, tmp_path: Path) -> None:
+    data = next(shared_data.rglob("testdata_pairwise.jsonl"))
+    assert main(["certify", *SCRIPTED, "--out", str(tmp_path / "out"), "--eval-p", str(data)]) == 0
+    shares = {one.name: 100 * one.value.value for one in JudgeCertificate.load(tmp_path / "out").headline}
+    assert shares["agreement on Eval-P"] == pytest.approx(52.87, abs=0.2)
+    assert shares["consistency on Eval-P"] > 99
+
+
 # ---------------------------------------------------------------- in a run
 
 
