@@ -21,7 +21,7 @@ check: $(DEV)
 	$(BIN)/autoj check --all
 
 bench: $(DEV)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --runs 3 --prompts 4
 
 # The lock pins every package for both; it is a constraints file, so that a GPU machine may take the CUDA
 # build of the same torch. The embedded model's package is installed without its own needs (llama.cpp).
