@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import JsonValue
 
@@ -11,7 +13,7 @@ from recipes.job import Job
 from recipes.schema import EvaluationSettings, FailureSettings, PolicySettings, SamplingSettings
 from recipes.stages import comparison_rows, draw, open_judge
 from rewards.jsonl import write_records
-from rewards.judges.config import JudgeSettings
+from rewards.judges.config import Attention, Dtype, JudgeSettings
 from rewards.judging import compare_to_file
 from rewards.types import Candidate, Prompt
 from rl.evaluate import SameTextTies, match, summarise
@@ -20,53 +22,66 @@ from rl.run_folder import RunFolder
 from rl.training import TrainingResult
 from rl.training_settings import DPOSettings, SFTSettings
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+
+class _Train(Protocol):
+    """A trainer of a policy on the records of a file: DPO, fine-tuning."""
+
+    def __call__(
+        self,
+        data: Path,
+        /,
+        *,
+        model: str,
+        adapter: Path | None,
+        dtype: Dtype,
+        attention: Attention,
+        output: Path,
+        trl: Mapping[str, JsonValue] | None,
+        callbacks: Sequence[TrainerCallback],
+        resume: bool,
+    ) -> TrainingResult: ...
+
 
 def train_on_pairs(job: Job, policy: PolicySettings, train: DPOSettings, trl: Mapping[str, JsonValue]) -> None:
     """DPO on the run's pairs."""
-    if job.done("train"):
-        return
     from rl.dpo import train_dpo
-    from rl.tracking import trainer_callback
 
-    with job.stage("train", "Training with DPO") as counts:
-        result = train_dpo(
-            job.run.pairs,
-            model=policy.model,
-            adapter=policy.adapter,
-            dtype=policy.dtype,
-            attention=policy.attention,
-            output=job.run.policy,
-            settings=train,
-            trl=trl,
-            callbacks=[trainer_callback(job.tracker, "train")],
-            resume=True,
-        )
-        counts.update(training_counts(result))
-    job.tracker.artifact("model", job.run.policy, inputs=[job.run.pairs])
+    _train(job, "Training with DPO", partial(train_dpo, settings=train), job.run.pairs, policy, trl)
 
 
 def train_on_selected(job: Job, policy: PolicySettings, train: SFTSettings, trl: Mapping[str, JsonValue]) -> None:
     """Supervised fine-tuning on the run's selected candidates."""
+    from rl import rejection_sampling
+
+    tune = partial(rejection_sampling.train_on_selected, settings=train)
+    _train(job, "Fine-tuning on the selected responses", tune, job.run.selected, policy, trl)
+
+
+def _train(
+    job: Job, title: str, train: _Train, data: Path, policy: PolicySettings, trl: Mapping[str, JsonValue]
+) -> None:
+    """Train the policy on one file of the run, going on from its last checkpoint."""
     if job.done("train"):
         return
-    from rl import rejection_sampling
     from rl.tracking import trainer_callback
 
-    with job.stage("train", "Fine-tuning on the selected responses") as counts:
-        result = rejection_sampling.train_on_selected(
-            job.run.selected,
+    with job.stage("train", title) as counts:
+        result = train(
+            data,
             model=policy.model,
             adapter=policy.adapter,
             dtype=policy.dtype,
             attention=policy.attention,
             output=job.run.policy,
-            settings=train,
             trl=trl,
             callbacks=[trainer_callback(job.tracker, "train")],
             resume=True,
         )
         counts.update(training_counts(result))
-    job.tracker.artifact("model", job.run.policy, inputs=[job.run.selected])
+    job.tracker.artifact("model", job.run.policy, inputs=[data])
 
 
 def training_counts(result: TrainingResult) -> dict[str, int | float]:
