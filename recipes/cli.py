@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _share_cores() -> None:
     """Let torch's threads sleep while they wait, not spin: must be set before torch is loaded.
 
-    With another job on the same two cores, sampling ran at 8 tokens a second with spinning threads, 36 with these.
+    With another job on the same cores, spinning threads slow both down several times over.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -91,9 +91,10 @@ class Judged:
         self, job: Job, recipe: SamplingRecipe | JudgeRecipe, prompts: list[Prompt], candidates: list[Candidate]
     ) -> None:
         self.prompts, self.candidates = prompts, candidates
-        self.judgments = stages.rate_candidates(job, recipe.judge, recipe.failures, prompts, candidates)
+        opened = stages.OpenedJudge(job, recipe.judge)
+        self.judgments = stages.rate_candidates(job, opened, recipe.failures, prompts, candidates)
         self.comparisons = stages.compare_candidates(
-            job, recipe.judge, recipe.failures, recipe.compare, prompts, candidates, self.judgments, seed=recipe.seed
+            job, opened, recipe.failures, recipe.compare, prompts, candidates, self.judgments, seed=recipe.seed
         )
         self.scored = stages.make_rewards(job, recipe.reward, prompts, candidates, self.judgments, self.comparisons)
         selecting.put_aside(job.run.path, job.run.review)

@@ -21,7 +21,7 @@ from judge_training.written_answers import write_answers
 from recipes.job import Job, console
 from recipes.learning_stages import trained_policy, training_counts
 from recipes.schema import TrainJudgeRecipe
-from recipes.stages import open_judge, rate_candidates
+from recipes.stages import OpenedJudge, rate_candidates
 from rewards.errors import InputError
 from rewards.jsonl import write_records
 from rewards.judges.base import CompareItem
@@ -197,19 +197,19 @@ def judge_held_out(job: Job, recipe: TrainJudgeRecipe, examples: Sequence[JudgeE
     """
     if not examples or recipe.criteria:
         return
-    run, settings = job.run, _judge_settings(job.run, recipe, trained=True)
+    run, opened = job.run, OpenedJudge(job, _judge_settings(job.run, recipe, trained=True))
     named = {example.id: _candidates(example) for example in examples}
     prompts = list({example.prompt.id: example.prompt for example in examples}.values())
     singles = [named[example.id][0] for example in examples if example.kind == "single"]
     write_records(run.prompts, prompts)
     write_records(run.candidates, [candidate for candidates in named.values() for candidate in candidates])
-    rate_candidates(job, settings, recipe.failures, prompts, singles)
+    rate_candidates(job, opened, recipe.failures, prompts, singles)
     if job.done("compare"):
         return
     items = [_item(example.prompt, named[example.id]) for example in examples if example.kind == "pairwise"]
     with job.stage("compare", f"Judging: {len(items)} comparisons in both orders") as counts:
         comparisons = compare_to_file(
-            open_judge(job, settings),
+            opened.judge,
             items,
             run.comparisons,
             limit=recipe.failures.limit,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -141,7 +142,7 @@ def draw(
 
 def rate_candidates(
     job: Job,
-    settings: JudgeSettings,
+    opened: OpenedJudge,
     failures: FailureSettings,
     prompts: Sequence[Prompt],
     candidates: Sequence[Candidate],
@@ -150,9 +151,10 @@ def rate_candidates(
     if not job.done("rate"):
         by_id = {prompt.id: prompt for prompt in prompts}
         items = [RateItem(prompt=by_id[c.prompt_id], candidate=c) for c in candidates]
-        with job.stage("rate", f"Judging: {len(items)} ratings ({settings.mode} mode)") as counts:
-            judge = open_judge(job, settings)
-            judgments = rate_to_file(judge, items, job.run.judgments, limit=failures.limit, minimum=failures.minimum)
+        with job.stage("rate", f"Judging: {len(items)} ratings ({opened.settings.mode} mode)") as counts:
+            judgments = rate_to_file(
+                opened.judge, items, job.run.judgments, limit=failures.limit, minimum=failures.minimum
+            )
             counts.update({"ratings": len(judgments)} | _failures(judgments))
             job.tracker.samples("rate", _rating_rows(items, judgments))
         job.tracker.artifact("judgments", job.run.judgments, inputs=[job.run.candidates])
@@ -161,7 +163,7 @@ def rate_candidates(
 
 def compare_candidates(
     job: Job,
-    settings: JudgeSettings,
+    opened: OpenedJudge,
     failures: FailureSettings,
     design: ComparisonSettings,
     prompts: Sequence[Prompt],
@@ -177,9 +179,8 @@ def compare_candidates(
         items = _pair_items(design.design, prompts, candidates, judgments, seed=seed)
         orders = "both orders" if design.both_orders else "one order"
         with job.stage("compare", f"Judging: {len(items)} comparisons in {orders}") as counts:
-            judge = open_judge(job, settings)
             comparisons = compare_to_file(
-                judge,
+                opened.judge,
                 items,
                 job.run.comparisons,
                 both_orders=design.both_orders,
@@ -279,6 +280,19 @@ def measure_best_of_n(job: Job, scored: Sequence[Reward | Unscored], *, seed: in
             counts.update(
                 {"k": last.k, "gain": last.gain.value, "gain_low": last.gain.low, "gain_high": last.gain.high}
             )
+
+
+class OpenedJudge:
+    """The judge of a run, opened when a stage first asks it and kept for the stage after it."""
+
+    def __init__(self, job: Job, settings: JudgeSettings) -> None:
+        self._job = job
+        self.settings = settings
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The judge; opens it once."""
+        return open_judge(self._job, self.settings)
 
 
 def open_judge(job: Job, settings: JudgeSettings) -> Judge:

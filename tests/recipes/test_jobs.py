@@ -10,6 +10,8 @@ from recipes.jobs import run_recipe
 from recipes.loading import load_recipe
 from rewards.errors import InputError
 from rewards.jsonl import read_records
+from rewards.judges.base import Judge
+from rewards.judges.config import JudgeSettings
 from rewards.types import Candidate, Comparison, Judgment, Pair, Prompt
 from rl.results import BestOfNCurve, Evaluation
 from rl.run_folder import RunFolder
@@ -143,3 +145,21 @@ def test_a_recipe_of_one_process_refuses_several(
     assert main(["run", "filter/tiny", "--judge.backend", "scripted", "--output", str(tmp_path / "run")]) == 2
     assert "only train_judge runs under torchrun" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_judge_is_loaded_once_for_ratings_and_comparisons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rewards.judges import load
+
+    opened: list[str] = []
+    real = load.load_judge
+
+    def counted(settings: JudgeSettings) -> Judge:
+        opened.append(settings.backend)
+        return real(settings)
+
+    monkeypatch.setattr(load, "load_judge", counted)
+    arguments = ["--judge.backend", "scripted", "--output", str(tmp_path / "run"), "--track.mode", "off"]
+    assert main(["run", "filter/tiny", *arguments]) == 0
+    assert opened == ["scripted"]
+    assert main(["run", "filter/tiny", *arguments, "--resume"]) == 0
+    assert opened == ["scripted"]  # nothing is left to judge
