@@ -20,6 +20,7 @@ SHORT = ["--prompts.limit", "3", "--sampling.max_new_tokens", "6"]
 TRAIN = ["--evaluate.max_new_tokens", "6", "--train.max_length", "2000"]
 SMALL = {
     "quickstart": [*SHORT, *TRAIN, "--evaluate.prompts", "2", "--train.max_steps", "2"],
+    "quickstart/tiny": [*SHORT, *TRAIN],
     "best_of_n/tiny": SHORT,
     "filter/tiny": [],
     "rft/tiny": [*SHORT, *TRAIN],
@@ -28,6 +29,7 @@ SMALL = {
 
 TABLES = {
     "quickstart": {"rate", "compare", "evaluate"},
+    "quickstart/tiny": {"rate", "compare", "evaluate"},
     "best_of_n/tiny": {"rate"},
     "filter/tiny": {"rate", "compare"},
     "rft/tiny": {"rate", "evaluate"},
@@ -70,20 +72,20 @@ def _check(name: str, run: RunFolder) -> None:
     candidates = {one.id: one for one in read_records(run.candidates, Candidate)}
     judgments = list(read_records(run.judgments, Judgment))
     assert {one.candidate_ids[0] for one in judgments} == set(candidates)
-    if name in ("quickstart", "filter/tiny"):
+    if name in ("quickstart", "quickstart/tiny", "filter/tiny"):
         comparisons = list(read_records(run.comparisons, Comparison))
         assert comparisons
         assert all(len(one.judgments) == 2 for one in comparisons)
     if name in ("quickstart", "best_of_n/tiny"):
         curve = BestOfNCurve.model_validate_json(run.best_of_n.read_bytes())
         assert [point.k for point in curve.points] == [1, 2, 3, 4]
-    if name in ("quickstart", "dpo/tiny", "filter/tiny"):
+    if name in ("quickstart", "quickstart/tiny", "dpo/tiny", "filter/tiny"):
         known = {one.id for one in judgments}
         for pair in read_records(run.pairs, Pair):
             assert candidates[pair.chosen_id].text == pair.chosen
             assert set(pair.judgment_ids) <= known
             assert len(pair.chosen) > len(pair.rejected)  # the scripted judge's rule
-    if name in ("quickstart", "dpo/tiny", "rft/tiny"):
+    if name in ("quickstart", "quickstart/tiny", "dpo/tiny", "rft/tiny"):
         assert (run.policy / "adapter_model.safetensors").is_file()
         evaluation = Evaluation.model_validate_json(run.evaluation.read_bytes())
         assert evaluation.wins + evaluation.losses + evaluation.ties == 2

@@ -33,7 +33,7 @@ def test_every_shipped_recipe_is_valid_and_says_what_it_is(name: str) -> None:
     assert f"recipes/{name}.yaml" in launch
 
 
-@pytest.mark.parametrize("family", ["best_of_n", "filter", "rft", "dpo"])
+@pytest.mark.parametrize("family", ["quickstart", "best_of_n", "filter", "rft", "dpo"])
 def test_every_family_has_a_tiny_recipe_a_real_one_and_a_page(family: str) -> None:
     files = {path.name for path in (Path(str(find_recipe(f"{family}/tiny"))).parent).iterdir()}
     assert {"tiny.yaml", "README.md"} <= files
