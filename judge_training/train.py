@@ -55,6 +55,8 @@ _FIXED = FIXED | {
     "dataset_kwargs": "the job: examples are tokenised as the judge is asked",
     "tf32": "the machine",
 }
+_BY_LENGTH = {"train_sampling_strategy": "sequential"}
+_BY_LENGTH_KEYS = {"train_sampling_strategy": "batch_by_length", "shuffle_dataset": "batch_by_length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ def train_judge(
         apart = hold_out([example.prompt.id for example in found], settings.eval_fraction, settings.seed)
         held_out = {example.id for example in found if example.prompt.id in apart}
         rows = [one for one in kept if one.id not in held_out]
+        if settings.batch_by_length:
+            rows = batched_by_length(rows, settings.batch_size, settings.seed)
         trainer = _trainer(judge, arguments, rows, [one for one in kept if one.id in held_out])
         return run_trainer(
             trainer,
@@ -186,6 +190,21 @@ def packs(wanted: bool | None, attention: str) -> bool:
     return keeps_apart if wanted is None else wanted
 
 
+def batched_by_length(rows: Sequence[TokenizedExample], size: int, seed: int) -> list[TokenizedExample]:
+    """The rows in an order whose batches of `size` hold rows of similar length and come in random order.
+
+    transformers' own grouping goes from long to short again and again, so that the last steps see the shortest.
+    """
+    import numpy as np
+
+    ordered = sorted(rows, key=lambda one: (one.length, one.id))
+    batches = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    # A batch that is not full comes last: before others it would shift theirs.
+    full = len(ordered) // size
+    order = [*np.random.default_rng(seed).permutation(full), *range(full, len(batches))]
+    return [row for place in order for row in batches[place]]
+
+
 def _that_fit(tokenized: Sequence[TokenizedExample], max_length: int) -> list[TokenizedExample]:
     kept = [one for one in tokenized if one.length <= max_length]
     if not kept:
@@ -221,7 +240,9 @@ def _arguments(
         "dataset_kwargs": {"skip_prepare_dataset": not packing},  # the rows are tokenised, labelled and fit
         "tf32": True if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else None,
     }
-    extra = check_options(SFTConfig, trl, ours=_OURS, fixed=_FIXED)
+    ours = _OURS | _BY_LENGTH_KEYS if settings.batch_by_length else _OURS
+    own |= _BY_LENGTH if settings.batch_by_length else {}
+    extra = check_options(SFTConfig, trl, ours=ours, fixed=_FIXED)
     with refusals("the training settings"):
         return SFTConfig(**(common_arguments(settings, output, dtype=dtype) | own | sharding | extra))
 
@@ -229,11 +250,14 @@ def _arguments(
 def _trainer(
     judge: Trainable, arguments: Any, rows: Sequence[TokenizedExample], held_out: Sequence[TokenizedExample]
 ) -> Any:
+    import torch
     from datasets import Dataset
     from trl import SFTTrainer
 
+    from judge_training.labelled_positions import score_labelled_only
+
     with refusals("these examples with this model"):
-        return SFTTrainer(
+        trainer = SFTTrainer(
             model=judge.model,
             args=arguments,
             train_dataset=Dataset.from_list([one.row() for one in rows]),
@@ -241,3 +265,6 @@ def _trainer(
             processing_class=judge.tokenizer,
             peft_config=judge.peft_config,
         )
+    if not torch.cuda.is_available():
+        score_labelled_only(judge.model)
+    return trainer

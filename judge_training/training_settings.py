@@ -32,6 +32,8 @@ class JudgeTrainingSettings(TrainingSettings):
     """Tokens of question and answer together; a longer example is left out and counted, never cut."""
     packing: bool | None = None
     """Several examples in one row without padding; null packs where FlashAttention 2 keeps them apart, else pads."""
+    batch_by_length: bool = False
+    """Examples of similar length in a batch, the batches in an order drawn once: less padding, the same every epoch."""
     four_bit: bool = False
     """QLoRA: hold the frozen weights in 4 bits (bitsandbytes, CUDA)."""
 

@@ -116,6 +116,29 @@ class Decoding(Record):
         return self
 
 
+class Clip(Record):
+    """How much of a long response is shown: its beginning and its end, in characters, and how much is missing.
+
+    For a small judge, whose reading is paid for by the token. What is left out is not judged.
+    """
+
+    head: int = Field(ge=1)
+    """Characters kept of the beginning."""
+    tail: int = Field(ge=0)
+    """Characters kept of the end."""
+
+    def cut(self, text: str) -> str:
+        """The text, or its ends around a line that says how many characters of how many are left out.
+
+        It is only cut where that leaves out more than the line is long.
+        """
+        left_out = len(text) - self.head - self.tail
+        line = f"\n[… {left_out} of {len(text)} characters left out …]\n"
+        if left_out <= len(line):
+            return text
+        return text[: self.head] + line + text[len(text) - self.tail :]
+
+
 class Asking(Record):
     """How one kind of question (of one response, or of two) is put."""
 
@@ -127,6 +150,8 @@ class Asking(Record):
     """What stands before the verdict in an answer (`Rating: [[`): the point where its distribution is read."""
     answer_end: str = ""
     """What closes the verdict (`]]`)."""
+    clip: Clip | None = None
+    """How a long response is cut before it is shown; None shows all of it."""
 
 
 class VerdictLabels(Record):
@@ -173,8 +198,12 @@ class JudgeProtocol(Record):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: any change of wording, scale or decoding changes it."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        """SHA-256 of the canonical JSON: any change of wording, scale, clipping or decoding changes it."""
+        content = self.model_dump(mode="json")
+        for asking in (content["single"], content["pairwise"]):
+            if asking and asking["clip"] is None:
+                del asking["clip"]  # a protocol from before there was clipping keeps its digest
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
     def save(self, folder: Path) -> Path:

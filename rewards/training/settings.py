@@ -24,6 +24,8 @@ class LoraSettings(Settings):
     """Dropout on the adapter's input; TRL's DPO switches it off."""
     targets: tuple[str, ...] = Field(default=("all-linear",), min_length=1)
     """Names of the layers that get an adapter; all-linear is every linear layer except the output layer."""
+    last_blocks: int | None = Field(default=None, ge=1)
+    """Adapt only this many of the last transformer blocks: no gradient is computed below them; null is all of them."""
 
 
 class TrainingSettings(Settings):

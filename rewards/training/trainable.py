@@ -90,7 +90,7 @@ def load_trainable(
     except (OSError, ValueError) as error:
         raise InputError(f"expected a causal language model at {model!r} (a folder or a hub id): {error}") from error
     if adapter is None:
-        return Trainable(loaded, tokenizer, lora_config(lora) if tuning == "lora" else None)
+        return Trainable(loaded, tokenizer, lora_config(lora, loaded) if tuning == "lora" else None)
     from peft import PeftModel
 
     return Trainable(PeftModel.from_pretrained(loaded, adapter, is_trainable=True), tokenizer, None)
@@ -156,15 +156,40 @@ def _four_bit(tuning: Literal["lora", "full"], compute: Precision) -> dict[str, 
     return {"quantization_config": config, "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}}
 
 
-def lora_config(lora: LoraSettings) -> Any:
-    """PEFT's configuration of a new adapter."""
+def lora_config(lora: LoraSettings, model: PreTrainedModel) -> Any:
+    """PEFT's configuration of a new adapter on this model.
+
+    Raises InputError for more blocks than the model has.
+    """
     from peft import LoraConfig
 
-    targets = "all-linear" if lora.targets == ("all-linear",) else list(lora.targets)
+    some: dict[str, Any] = {}
+    targets: str | list[str] = "all-linear" if lora.targets == ("all-linear",) else list(lora.targets)
+    if lora.last_blocks is not None:
+        count = int(model.config.get_text_config().num_hidden_layers)
+        if lora.last_blocks > count:
+            raise InputError(f"expected lora.last_blocks of at most {count}, which the model has, got {lora.last_blocks}")
+        some["layers_to_transform"] = list(range(count - lora.last_blocks, count))
+        # PEFT takes blocks only with names of layers.
+        targets = _linear_names(model) if isinstance(targets, str) else targets
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=targets,
         task_type="CAUSAL_LM",
+        **some,
     )
+
+
+def _linear_names(model: PreTrainedModel) -> list[str]:
+    """Last part of the name of every linear layer except the output layer."""
+    import torch
+
+    head = model.get_output_embeddings()
+    found = {
+        name.rpartition(".")[2]
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and layer is not head
+    }
+    return sorted(found)
