@@ -137,11 +137,16 @@ def _train(train: Sequence[JudgeExample], protocol: JudgeProtocol, options: argp
 def _measure(adapter: Path | None, held_out: Sequence[JudgeExample], options: argparse.Namespace) -> dict[str, Any]:
     from judge_training.written_answers import rank_correlation, write_answers
     from rewards.judges.base import RateItem
+    from rewards.judges.config import DEFAULT_MODEL
     from rewards.judges.load import load_judge
     from rewards.types import Candidate, Rating
 
     judge = load_judge(
-        adapter=adapter, protocol=options.output, mode=options.mode, max_prompt_tokens=options.max_length
+        model=DEFAULT_MODEL,
+        adapter=adapter,
+        protocol=options.output,
+        mode=options.mode,
+        max_prompt_tokens=options.max_length,
     )
     written = write_answers(judge, held_out, mode=options.mode, max_new_tokens=options.max_new_tokens)
     found = _plain(written.model_dump()) | {"parse_rate": round(written.parse_rate, 4)}

@@ -49,7 +49,7 @@ def _output(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor, tot
     picked = logprobs.gather(-1, targets[:, None])[:, 0]
     with torch.no_grad():
         entropy = -(logprobs.exp() * logprobs).sum(-1)
-        top = (logprobs.argmax(-1) == targets).to(picked.dtype)
+        top = logprobs.argmax(-1) == targets
     return FusedCausalLMOutput(
         loss=-picked.sum() / (mask.sum().clamp(min=1) if total is None else total),
         log_probs=_placed(picked, mask),

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
@@ -27,6 +27,7 @@ from rewards.judges.config import Attention, Dtype
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.render import Mode
 from rewards.protocol.spec import JudgeProtocol
+from rewards.protocol.write import rating_choices, verdict_choices
 from rewards.training.arguments import FIXED, OURS, check_options, common_arguments, quiet_deprecations, refusals
 from rewards.training.running import TrainingResult, check_output, hold_out, run_trainer
 from rewards.training.trainable import Trainable, choose_attention, load_trainable, weights_dtype
@@ -135,7 +136,7 @@ def train_judge(
             four_bit=settings.four_bit,
             own_master=sharded,
         )
-        tokenized = tokenize(found, judge.tokenizer, protocol, mode=mode, catalog=catalog)
+        tokenized = tokenize(found, judge.tokenizer, protocol, mode=mode, catalog=catalog, loss_on=settings.loss_on)
         kept = _that_fit(tokenized, settings.max_length)
         apart = hold_out([example.prompt.id for example in found], settings.eval_fraction, settings.seed)
         held_out = {example.id for example in found if example.prompt.id in apart}
@@ -165,15 +166,39 @@ def tokenize(
     *,
     mode: Mode = "critique",
     catalog: Catalog | None = None,
+    loss_on: Literal["answer", "verdict"] = "answer",
 ) -> list[TokenizedExample]:
-    """Every example in the tokens that the judge is asked with and should answer with."""
+    """Every example in the tokens that the judge is asked with and should answer with.
+
+    loss_on: with `verdict` the beginning of the answer, up to where verdicts differ, is part of the question, as it is
+    when their distribution is read. Raises InputError for it in critique mode.
+    """
+    if loss_on == "verdict" and mode != "direct":
+        raise InputError(
+            f"expected `mode: direct` with `loss_on: verdict`, got {mode}: a critique would not be learned"
+        )
     encoder = ChatEncoder(tokenizer, protocol.chat)
     tokenized = []
     for example in examples:
         text = training_text(example, protocol, mode=mode, catalog=catalog)
-        asked, answer = encoder.answered(text.prompt, text.completion)
+        asked, answer = (
+            encoder.answered(text.prompt, text.completion)
+            if loss_on == "answer"
+            else _verdict_tokens(encoder, example, text.prompt, protocol)
+        )
         tokenized.append(TokenizedExample(example.id, tuple(asked), tuple(answer)))
     return tokenized
+
+
+def _verdict_tokens(
+    encoder: ChatEncoder, example: JudgeExample, question: str, protocol: JudgeProtocol
+) -> tuple[Sequence[int], Sequence[int]]:
+    """The context in which the verdict's distribution is read, and the tokens of this verdict with what closes it."""
+    asking = protocol.single if protocol.pairwise is None or example.kind == "single" else protocol.pairwise
+    choices: Mapping[str, object] = rating_choices(protocol) if example.kind == "single" else verdict_choices(protocol)
+    tokens = encoder.choices(question, asking.answer_start, tuple(choices), asking.answer_end)
+    verdict = example.rating if example.kind == "single" else example.label
+    return tokens.context, tokens.sequences[list(choices.values()).index(verdict)]
 
 
 def packs(wanted: bool | None, attention: str) -> bool:

@@ -32,8 +32,11 @@ class JudgeTrainingSettings(TrainingSettings):
     """Tokens of question and answer together; a longer example is left out and counted, never cut."""
     packing: bool | None = None
     """Several examples in one row without padding; null packs where FlashAttention 2 keeps them apart, else pads."""
+    loss_on: Literal["answer", "verdict"] = "answer"
+    """answer: all of it. verdict: in direct mode, only the tokens that tell the verdicts apart; such a judge is asked
+    by their probabilities, since it was not taught to write the rest."""
     batch_by_length: bool = False
-    """Examples of similar length in a batch, the batches in an order drawn once: less padding, the same every epoch."""
+    """Examples of similar length in a batch, batches in an order drawn once: less padding; the same every epoch."""
     four_bit: bool = False
     """QLoRA: hold the frozen weights in 4 bits (bitsandbytes, CUDA)."""
 

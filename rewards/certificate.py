@@ -20,6 +20,7 @@ from rewards.intervals import Interval
 from rewards.judges.base import Judge, JudgeCard
 from rewards.judges.config import JudgeSettings
 from rewards.judges.generative import GenerativeJudge
+from rewards.judges.shipped import checkpoint_folder
 from rewards.protocol.spec import Decoding
 from rewards.types import Record
 
@@ -133,9 +134,11 @@ def find_certificate(settings: JudgeSettings, named: Path | None = None) -> Path
         if not file.is_file():
             raise MissingFileError(f"expected the judge's certificate at {file}, found none; autoj certify writes one")
         return file
-    folders = [settings.adapter, Path(settings.model).expanduser()] if settings.backend != "scripted" else []
-    files = [folder / CERTIFICATE_FILE for folder in folders if folder is not None and folder.is_dir()]
-    return next((file for file in files if file.is_file()), None)
+    if settings.backend == "scripted":
+        return None
+    folder = settings.adapter or checkpoint_folder(settings.model)
+    file = None if folder is None else folder / CERTIFICATE_FILE
+    return file if file is not None and file.is_file() else None
 
 
 def check_certificate(path: Path, judge: Judge) -> JudgeCertificate:

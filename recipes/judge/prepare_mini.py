@@ -5,7 +5,7 @@ https://github.com/artidoro/qlora, MIT) and writes train.jsonl (examples), held_
 prompts that were not trained on, for `autoj evaluate-judge ratings | eval-r`), pairs.jsonl (the same as pairs) and
 card.json.
 
-    python recipes/judge/prepare_mini.py FOLDER OUT --apart TEST_SET …            # all prompts but those of the test sets
+    python recipes/judge/prepare_mini.py FOLDER OUT --apart TEST_SET …            # all prompts that no test set has
     python recipes/judge/prepare_mini.py FOLDER OUT --apart … --fold 0 --folds 3   # one fold of a cross-validation
 
 A rating is the mean of GPT-4's in both orders; with `--copies 2` a mean between two ratings is taught as both in
@@ -118,7 +118,8 @@ def _same_length(two: tuple[Row, Row]) -> bool:
 
 def folds(prompts: Iterable[str], count: int) -> dict[str, int]:
     """The fold of every prompt: about equally many each, drawn by a hash."""
-    return {prompt: place % count for place, prompt in enumerate(sorted(set(prompts), key=lambda one: digest("fold", one)))}
+    ordered = sorted(set(prompts), key=lambda prompt: digest("fold", prompt))
+    return {prompt: place % count for place, prompt in enumerate(ordered)}
 
 
 def _left_out(system: str, fold: int | None) -> bool:
@@ -134,12 +135,10 @@ def write(rows: Sequence[Row], out: Path, *, tests: Mapping[str, Iterable[str]],
     rated = [row for row in rows if row["reward"] is not None and row["text"].strip()]
     of_fold = folds((row["prompt_id"] for row in rated if row["prompt_id"] not in apart), arguments.folds)
     held = {prompt for prompt, fold in of_fold.items() if fold == arguments.fold} or set(apart)
-    train = [
-        row for row in rated if row["prompt_id"] not in held | apart.keys() and not _left_out(row["source"], arguments.fold)
-    ]
-    made = sorted(
-        examples(train, copies=arguments.copies, pairs=arguments.pairs), key=lambda example: digest("order", example.id)
-    )
+    there = [row for row in rated if row["prompt_id"] not in held | apart.keys()]
+    train = [row for row in there if not _left_out(row["source"], arguments.fold)]
+    made = list(examples(train, copies=arguments.copies, pairs=arguments.pairs))
+    made.sort(key=lambda example: digest("order", example.id))
     write_examples(out / "train.jsonl", made)
     unseen = [
         row | {"systems": "not trained on" if _left_out(row["source"], arguments.fold) else "trained on"}
@@ -182,7 +181,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=6, help="pairs with a winner for each prompt")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    card = write(list(prepare(arguments.folder)), arguments.out, tests=prompts_apart(tuple(arguments.apart)), arguments=arguments)
+    tests = prompts_apart(tuple(arguments.apart))
+    card = write(list(prepare(arguments.folder)), arguments.out, tests=tests, arguments=arguments)
     sys.stdout.write(json.dumps(card, indent=2) + "\n")
 
 

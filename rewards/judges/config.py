@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """The embedded default model, by the name that every `model` setting accepts."""
 
+DEFAULT_JUDGE = "autoj-mini"
+"""The small judge that ships, an adapter on the embedded default model."""
+
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
@@ -92,10 +95,10 @@ class JudgeSettings(Settings):
 
     backend: Literal["transformers", "endpoint", "scripted"] = "transformers"
     """In-process model, OpenAI-compatible server, or the rule-based demo judge."""
-    model: str = DEFAULT_MODEL
-    """A folder, a hub id, the embedded default model's name, or the model's name on the server."""
+    model: str = DEFAULT_JUDGE
+    """A folder, a hub id, autoj-mini (the judge that ships), or the model's name on the server."""
     adapter: Path | None = None
-    """Folder of a LoRA adapter to put on the model."""
+    """Folder of a LoRA adapter to put on the model; without a model, on the base that it names."""
     protocol: Path | None = None
     """A judge_protocol.json or its folder; without it the checkpoint's own, else the built-in one."""
     mode: Literal["critique", "direct"] = "direct"

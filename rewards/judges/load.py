@@ -29,6 +29,7 @@ from rewards.judges.config import (
 from rewards.judges.generative import GenerativeJudge, Mode
 from rewards.judges.rivals.chat_rival import with_chat
 from rewards.judges.scripted import Rule, rule_backend
+from rewards.judges.shipped import checkpoint_folder
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import PROTOCOL_FILE, ChatFormat, Decoding, JudgeProtocol
 
@@ -102,7 +103,7 @@ def find_protocol(settings: JudgeSettings) -> tuple[JudgeProtocol, bool]:
     """The protocol to ask with, and whether the checkpoint brings one of its own."""
     own = None
     if settings.backend != "scripted":
-        folders = [folder for folder in (settings.adapter, _folder(settings.model)) if folder is not None]
+        folders = [folder for folder in (settings.adapter, checkpoint_folder(settings.model)) if folder is not None]
         own = next((folder for folder in folders if (folder / PROTOCOL_FILE).is_file()), None)
     chosen = settings.protocol or own
     return JudgeProtocol.load(chosen) if chosen else builtin_protocol(), own is not None
@@ -112,11 +113,6 @@ def is_released_judge(model: str) -> bool:
     """Whether a name is that of one of AUTO-J's released judges (or of a copy that kept the name)."""
     name = Path(model).name.lower()
     return any(name.startswith(released) for released in RELEASED_JUDGES)
-
-
-def _folder(model: str) -> Path | None:
-    path = Path(model)
-    return path if path.is_dir() else None
 
 
 def _merged(settings: JudgeSettings, overrides: JudgeOverrides) -> JudgeSettings:

@@ -29,9 +29,10 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
 from rewards.errors import InputError, MissingExtraError, MissingFileError, RunError
-from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype
+from rewards.judges.config import DEFAULT_JUDGE, DEFAULT_MODEL, Attention, Dtype
 from rewards.judges.embedded_model import embedded_model_path
-from rewards.judges.weights_digest import folder_digest
+from rewards.judges.shipped import checkpoint_folder
+from rewards.judges.weights_digest import embedded_digest, folder_digest
 
 Head = Literal["causal", "seq2seq", "classifier"]
 """What a checkpoint ends in: a language model's head, an encoder-decoder's, or one that gives a score."""
@@ -114,6 +115,8 @@ def load_model(
     model's, attention "auto" is what the architecture itself prefers. Raises InputError (what cannot be loaded, and
     what to do), MissingFileError and MissingExtraError.
     """
+    if name == DEFAULT_JUDGE and adapter is not None:
+        name, adapter = str(adapter), None  # nobody named a model: the adapter knows its own base
     base, adapter = _split_adapter(name, adapter)
     folder = _find(base)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device in (None, "auto") else device)
@@ -137,7 +140,7 @@ def load_model(
             f"{base} is not a complete {_HEAD_NAMES[head]}: {len(info['missing_keys'])} weights are not in it, such "
             f"as {min(info['missing_keys'])}; {_MISTAKEN[head]}"
         )
-    revision = folder_digest(folder)
+    revision = embedded_digest(folder) if base == DEFAULT_MODEL else folder_digest(folder)
     if adapter is not None:
         model = _with_adapter(model, adapter, merge=kind == torch.float32)
         revision = hashlib.sha256(f"{revision}+{folder_digest(adapter)}".encode()).hexdigest()
@@ -148,9 +151,9 @@ def load_model(
 
 def _split_adapter(name: str, adapter: Path | None) -> tuple[str, Path | None]:
     """Base model and adapter; a folder with an adapter and no model names its own base."""
-    folder = Path(name).expanduser()
-    settings = folder / "adapter_config.json"
-    if not settings.is_file() or (folder / "config.json").is_file():
+    folder = checkpoint_folder(name)
+    settings = None if folder is None else folder / "adapter_config.json"
+    if folder is None or settings is None or not settings.is_file() or (folder / "config.json").is_file():
         return name, adapter
     if adapter is not None:
         raise InputError(f"expected a model to put the adapter {adapter} on, got another adapter: {name}")
@@ -171,8 +174,8 @@ def _find(name: str) -> Path:
         raise InputError(f"expected the folder of a model, got the file {name}; name the folder that it is in")
     if name.startswith(("/", ".", "~")) or name.count("/") != 1:
         raise MissingFileError(
-            f"expected a model folder at {name}, found none; a model is a folder, a hub id (owner/name) "
-            f"or {DEFAULT_MODEL}"
+            f"expected a model folder at {name}, found none; a model is a folder, a hub id (owner/name), "
+            f"{DEFAULT_JUDGE} or {DEFAULT_MODEL}"
         )
     return _hub_snapshot(name)
 

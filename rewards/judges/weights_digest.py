@@ -30,6 +30,16 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def embedded_digest(folder: Path) -> str:
+    """SHA-256 (hexadecimal) of the embedded model's weights and its version, which the folder's name says.
+
+    Its other files are written by the libraries that converted it and differ with their versions; a certificate that
+    ships must fit wherever the weights are the same.
+    """
+    weights = _file_digest(folder / "model.safetensors")
+    return hashlib.sha256(f"{folder.name}\0{weights}".encode()).hexdigest()
+
+
 def _file_digest(file: Path) -> str:
     real = file.resolve()
     if _BLOB.fullmatch(real.name) and real.parent.name == "blobs":

@@ -168,7 +168,7 @@ def lora_config(lora: LoraSettings, model: PreTrainedModel) -> Any:
     if lora.last_blocks is not None:
         count = int(model.config.get_text_config().num_hidden_layers)
         if lora.last_blocks > count:
-            raise InputError(f"expected lora.last_blocks of at most {count}, which the model has, got {lora.last_blocks}")
+            raise InputError(f"expected lora.last_blocks of at most {count}, as the model has, got {lora.last_blocks}")
         some["layers_to_transform"] = list(range(count - lora.last_blocks, count))
         # PEFT takes blocks only with names of layers.
         targets = _linear_names(model) if isinstance(targets, str) else targets

@@ -1,0 +1,104 @@
+"""What autoj-mini is trained on: mean ratings in proportion, pairs that length does not decide, nothing of a test set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from judge_training.data.decontaminate import normalized
+from judge_training.examples import read_examples
+from recipes.filter.prepare_qlora import prepare
+from recipes.judge.prepare_mini import CLEAR, EQUAL, SAME_LENGTH, examples, folds, write
+
+
+def rows(count: int = 12, prompts: int = 3) -> list[dict]:
+    systems = ["7b-alpaca", "7b-guanaco", "13b-chip2", "bard", *(f"other-{n}" for n in range(count - 4))]
+    return [
+        {
+            "prompt_id": f"p{prompt}",
+            "candidate_id": f"p{prompt}/{system}",
+            "prompt": f"question number {prompt}",
+            "text": f"{system} answers {prompt}: " + "word " * (3 + 7 * (place % 5)),
+            "reward": 1 + (9 * place / (count - 1)) // 0.25 * 0.25,
+            "source": system,
+        }
+        for prompt in range(prompts)
+        for place, system in enumerate(systems)
+    ]
+
+
+def options(**values: object) -> argparse.Namespace:
+    return argparse.Namespace(**({"fold": None, "folds": 3, "copies": 2, "pairs": 4} | values))
+
+
+@pytest.mark.parametrize("copies", [1, 2, 4])
+def test_a_mean_between_two_ratings_is_taught_as_both_in_proportion(copies: int):
+    row = rows(1 + 4)[0] | {"reward": 6.75}
+    found = [one.rating for one in examples([row], copies=copies, pairs=0)]
+    assert sorted(found) == {1: [7.0], 2: [7.0, 7.0], 4: [6.0, 7.0, 7.0, 7.0]}[copies]
+    assert all(one.rating in (1.0, 10.0) for one in examples([row | {"reward": 10.0}], copies=2, pairs=0))
+
+
+def test_pairs_are_clear_or_ties_in_both_orders_and_half_of_equal_length():
+    by_text = {row["text"]: row for row in rows()}
+    pairs = [one for one in examples(rows(), copies=1, pairs=4) if one.kind == "pairwise"]
+    seen = {one.responses: one.label for one in pairs}
+    assert len(seen) == len(pairs) >= 3 * 2 * 4
+    matched = 0
+    for (first, second), label in seen.items():
+        difference = by_text[first]["reward"] - by_text[second]["reward"]
+        assert seen[second, first] == {"first": "second", "second": "first", "tie": "tie"}[label]
+        if label == "tie":
+            assert abs(difference) <= EQUAL
+        else:
+            assert abs(difference) >= CLEAR
+            assert label == ("first" if difference > 0 else "second")
+            matched += SAME_LENGTH[0] <= len(first) / len(second) <= SAME_LENGTH[1]
+    assert matched >= 3 * 2 * 2
+
+
+def test_a_fold_leaves_out_prompts_and_whole_families_of_systems(tmp_path: Path):
+    held = {}
+    for fold in range(3):
+        (out := tmp_path / str(fold)).mkdir()
+        card = write(rows(), out, tests={}, arguments=options(fold=fold))
+        train = list(read_examples(out / "train.jsonl"))
+        there = [json.loads(line) for line in (out / "held_out.jsonl").read_text().splitlines()]
+        held[fold] = {row["prompt_id"] for row in there}
+        assert not held[fold] & {one.prompt.id for one in train}
+        missing = {row["source"] for row in there if row["systems"] == "not trained on"}
+        assert missing == [{"7b-alpaca"}, {"7b-guanaco"}, {"bard"}][fold]
+        assert not any(name in text for one in train for text in one.responses for name in missing)
+        assert card["prompts_trained_on"] + card["prompts_held_out"] == 3
+    assert set.union(*held.values()) == {"p0", "p1", "p2"}
+    assert sum(map(len, held.values())) == 3
+
+
+def test_prompts_of_test_sets_are_never_trained_on(tmp_path: Path):
+    card = write(rows(), tmp_path, tests={"bench": ["Question number 1!"]}, arguments=options())
+    assert card["prompts_apart"] == {"prompt_in_bench": 1}
+    assert {one.prompt.id for one in read_examples(tmp_path / "train.jsonl")} == {"p0", "p2"}
+    there = [json.loads(line) for line in (tmp_path / "held_out.jsonl").read_text().splitlines()]
+    assert {row["prompt_id"] for row in there} == {"p1"}
+
+
+def test_folds_are_even_and_do_not_depend_on_the_order():
+    names = [f"p{number}" for number in range(10)]
+    found = folds(names, 3)
+    assert found == folds(names[::-1] * 2, 3)
+    assert sorted(list(found.values()).count(fold) for fold in range(3)) == [3, 3, 4]
+
+
+@pytest.mark.shared_data
+def test_the_real_data_shares_no_prompt_with_eval_p(shared_data: Path, tmp_path: Path):
+    from judge_training.data.release import evaluation_prompts
+
+    tests = evaluation_prompts(shared_data / "auto-j")
+    card = write(list(prepare(shared_data / "qlora-vicuna80")), tmp_path, tests=tests, arguments=options(pairs=6))
+    known = {normalized(prompt) for several in tests.values() for prompt in several}
+    trained = {normalized(one.prompt.messages[-1].content) for one in read_examples(tmp_path / "train.jsonl")}
+    assert card["prompts_trained_on"] == len(trained) == 40
+    assert not trained & known
