@@ -119,3 +119,51 @@ def test_more_blocks_than_there_are_is_an_error(tiny_model: Path, tmp_path: Path
     settings = JudgeTrainingSettings(max_steps=1, lora=LoraSettings(last_blocks=3))
     with pytest.raises(InputError, match=r"last_blocks of at most 2.*got 3"):
         train_judge(mixed(2, 0), model=str(tiny_model), output=tmp_path / "judge", settings=settings, mode="direct")
+
+
+def test_loss_on_the_verdict_is_on_the_tokens_that_are_scored(tiny_model: Path):
+    from transformers import AutoTokenizer
+
+    from judge_training.train import tokenize
+    from rewards.judges.chat_tokens import ChatEncoder
+    from rewards.protocol.builtin import builtin_protocol
+    from rewards.protocol.render import render_single
+    from rewards.protocol.write import rating_choices
+
+    tokenizer, protocol = AutoTokenizer.from_pretrained(tiny_model), builtin_protocol()
+    found = tokenize(mixed(6, 4), tokenizer, protocol, mode="direct", loss_on="verdict")
+    for one, made in zip(mixed(6, 4), found, strict=True):
+        written = tokenizer.decode(made.answer_ids)
+        context = tokenizer.decode(made.prompt_ids)
+        if one.kind == "single":
+            assert context.endswith("Rating: [[")
+            assert written == f"{one.rating:.0f}]]"
+        else:
+            assert context.endswith("Final decision:")
+            assert written.startswith({"first": " Response 1", "second": " Response 2", "tie": " Tie"}[one.label])
+    single = next(one for one in mixed(6, 4) if one.kind == "single")
+    question = render_single(
+        protocol, query=single.prompt.messages[-1].content, response=single.responses[0], mode="direct"
+    )
+    scored = ChatEncoder(tokenizer, protocol.chat).choices(
+        question, "Rating: [[", tuple(rating_choices(protocol)), "]]"
+    )
+    made = next(made for one, made in zip(mixed(6, 4), found, strict=True) if one.id == single.id)
+    assert list(made.prompt_ids) == scored.context
+    assert made.answer_ids in scored.sequences
+
+
+def test_a_critique_is_not_learned_with_the_loss_on_the_verdict(tiny_model: Path):
+    from transformers import AutoTokenizer
+
+    from judge_training.train import tokenize
+    from rewards.protocol.builtin import builtin_protocol
+
+    with pytest.raises(InputError, match="mode: direct"):
+        tokenize(
+            mixed(1, 0),
+            AutoTokenizer.from_pretrained(tiny_model),
+            builtin_protocol(),
+            mode="critique",
+            loss_on="verdict",
+        )

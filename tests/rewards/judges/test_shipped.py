@@ -54,7 +54,8 @@ def test_it_rates_compares_and_is_the_judge_of_its_certificate():
         for index, (name, text) in enumerate({"good": GOOD, "bad": BAD}.items())
     )
     ratings = {
-        one.candidate_ids[0]: one.outcome for one in judge.rate(RateItem(prompt=PROMPT, candidate=c) for c in (good, bad))
+        one.candidate_ids[0]: one.outcome
+        for one in judge.rate(RateItem(prompt=PROMPT, candidate=c) for c in (good, bad))
     }
     assert isinstance(ratings["good"], Rating)
     assert isinstance(ratings["bad"], Rating)
