@@ -1,4 +1,4 @@
-"""What autoj-mini is trained on: mean ratings in proportion, pairs that length does not decide, nothing of a test set."""
+"""What autoj-mini is trained on: mean ratings in proportion, pairs that length does not decide, no test prompts."""
 
 from __future__ import annotations
 
