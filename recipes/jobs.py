@@ -15,6 +15,7 @@ from recipes.schema import (
     DPORecipe,
     FilterRecipe,
     JudgeRecipe,
+    KTORecipe,
     QuickstartRecipe,
     Recipe,
     RejectionSamplingRecipe,
@@ -76,6 +77,8 @@ def _work(job: Job, recipe: Recipe) -> None:
             _rejection_sampling(job, recipe)
         case DPORecipe():
             _dpo(job, recipe)
+        case KTORecipe():
+            _kto(job, recipe)
         case CollectRecipe():
             from recipes.collecting import collect_examples
 
@@ -165,8 +168,16 @@ def _dpo(job: Job, recipe: DPORecipe) -> None:
     _evaluate(job, recipe, held_out)
 
 
+def _kto(job: Job, recipe: KTORecipe) -> None:
+    judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
+    table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
+    selecting.select_candidates(job, table, recipe.select)
+    learning.train_on_both_sides(job, recipe.policy, recipe.train, recipe.trl)
+    _evaluate(job, recipe, held_out)
+
+
 def _evaluate(
-    job: Job, recipe: QuickstartRecipe | RejectionSamplingRecipe | DPORecipe, held_out: list[Prompt]
+    job: Job, recipe: QuickstartRecipe | RejectionSamplingRecipe | DPORecipe | KTORecipe, held_out: list[Prompt]
 ) -> None:
     learning.evaluate(
         job,

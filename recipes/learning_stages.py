@@ -20,14 +20,14 @@ from rl.evaluate import SameTextTies, match, summarise
 from rl.results import Evaluation
 from rl.run_folder import RunFolder
 from rl.training import TrainingResult
-from rl.training_settings import DPOSettings, SFTSettings
+from rl.training_settings import DPOSettings, KTOSettings, SFTSettings
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
 class _Train(Protocol):
-    """A trainer of a policy on the records of a file: DPO, fine-tuning."""
+    """A trainer of a policy on the records of a file: DPO, fine-tuning, KTO."""
 
     def __call__(
         self,
@@ -58,6 +58,13 @@ def train_on_selected(job: Job, policy: PolicySettings, train: SFTSettings, trl:
 
     tune = partial(rejection_sampling.train_on_selected, settings=train)
     _train(job, "Fine-tuning on the selected responses", tune, job.run.selected, policy, trl)
+
+
+def train_on_both_sides(job: Job, policy: PolicySettings, train: KTOSettings, trl: Mapping[str, JsonValue]) -> None:
+    """KTO on the run's usable candidates, above and below the thresholds."""
+    from rl.kto import train_kto
+
+    _train(job, "Training with KTO", partial(train_kto, settings=train), job.run.selected, policy, trl)
 
 
 def _train(

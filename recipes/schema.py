@@ -17,7 +17,7 @@ from rewards.columns import ColumnMap
 from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings, Settings
 from rewards.ratings import LengthTerm
 from rewards.select_settings import PairSettings, SelectSettings
-from rl.training_settings import DPOSettings, SFTSettings
+from rl.training_settings import DPOSettings, KTOSettings, SFTSettings
 
 
 class PromptSettings(Settings):
@@ -292,6 +292,21 @@ class DPORecipe(TrainingRecipe):
     """Trained against start policy."""
 
 
+class KTORecipe(TrainingRecipe):
+    """Sample, judge, train with KTO on responses above and below thresholds, evaluate."""
+
+    recipe: Literal["kto"] = "kto"
+    """The kind of recipe."""
+    select: SelectSettings = SelectSettings(method="top_fraction", fraction=1.0)
+    """Which candidates may be trained on; by default all that are usable."""
+    train: KTOSettings = KTOSettings()
+    """KTO."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's KTOConfig."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
+
+
 class CollectRecipe(PriceSettings):
     """A teacher model judges pairs and responses; its judgments become judge-training examples."""
 
@@ -393,6 +408,7 @@ Recipe = (
     | FilterRecipe
     | RejectionSamplingRecipe
     | DPORecipe
+    | KTORecipe
     | CollectRecipe
     | TrainJudgeRecipe
 )
@@ -406,6 +422,7 @@ KINDS: dict[str, type[Recipe]] = {
     "filter": FilterRecipe,
     "rft": RejectionSamplingRecipe,
     "dpo": DPORecipe,
+    "kto": KTORecipe,
     "collect": CollectRecipe,
     "train_judge": TrainJudgeRecipe,
 }
