@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"autoj {version('autoj')}")
         return 0
     _share_cores()
+    _quieten_followers()
     return _guarded(arguments[0], arguments[1:])
 
 
@@ -55,6 +56,12 @@ def _share_cores() -> None:
     With another job on the same cores, spinning threads slow both down several times over.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _quieten_followers() -> None:
+    """Of several processes, only the first one shows progress; must be set before tqdm and datasets are loaded."""
+    if os.environ.get("RANK", "0") != "0":
+        os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from recipes import learning_stages as learning
-from recipes import selecting, stages
+from recipes import selecting, stages, together
 from recipes.certified import require_certificate
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
@@ -25,7 +23,6 @@ from recipes.schema import (
     TrainingRecipe,
     TrainJudgeRecipe,
 )
-from rewards.errors import InputError
 from rewards.types import Candidate, Prompt
 from rl.run_folder import RunFolder
 from rl.tracking import Tracker
@@ -37,16 +34,8 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
     Raises InputError for what the user can fix and RunError when the run fails; what was finished is kept, and
     the same recipe with `resume` goes on from there.
     """
-    if isinstance(recipe, TrainJudgeRecipe):
-        from recipes import judge_stages
-
-        if judge_stages.trains_along(recipe):
-            return judge_stages.train_along(recipe, resume=resume)
-    elif (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-        raise InputError(
-            f"expected one process for a {recipe.recipe} recipe, got {processes}: only train_judge runs under "
-            "torchrun so far; start it with autoj run"
-        )
+    if together.only_trains(recipe):
+        return together.train_along(recipe, resume=resume)
     config = recipe.model_dump(mode="json")
     with (
         opened_run(recipe, resume=resume, clean=clean) as run,
@@ -117,7 +106,7 @@ def _quickstart(job: Job, recipe: QuickstartRecipe) -> None:
     table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
     selecting.select_candidates(job, table, recipe.select)
     selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
-    learning.train_on_pairs(job, recipe.policy, recipe.train, recipe.trl)
+    learning.train(job, recipe)
     _evaluate(job, recipe, held_out)
 
 
@@ -156,7 +145,7 @@ def _rejection_sampling(job: Job, recipe: RejectionSamplingRecipe) -> None:
     judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
     table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
     selecting.select_candidates(job, table, recipe.select)
-    learning.train_on_selected(job, recipe.policy, recipe.train, recipe.trl)
+    learning.train(job, recipe)
     _evaluate(job, recipe, held_out)
 
 
@@ -164,7 +153,7 @@ def _dpo(job: Job, recipe: DPORecipe) -> None:
     judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
     table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
     selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
-    learning.train_on_pairs(job, recipe.policy, recipe.train, recipe.trl)
+    learning.train(job, recipe)
     _evaluate(job, recipe, held_out)
 
 
@@ -172,13 +161,11 @@ def _kto(job: Job, recipe: KTORecipe) -> None:
     judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
     table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
     selecting.select_candidates(job, table, recipe.select)
-    learning.train_on_both_sides(job, recipe.policy, recipe.train, recipe.trl)
+    learning.train(job, recipe)
     _evaluate(job, recipe, held_out)
 
 
-def _evaluate(
-    job: Job, recipe: QuickstartRecipe | RejectionSamplingRecipe | DPORecipe | KTORecipe, held_out: list[Prompt]
-) -> None:
+def _evaluate(job: Job, recipe: learning.PolicyRecipe, held_out: list[Prompt]) -> None:
     learning.evaluate(
         job,
         recipe.policy,

@@ -12,11 +12,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, JsonValue
 
 from judge_training.collection.settings import HumanLabels, PriceSettings, TeacherSettings
-from judge_training.training_settings import JudgeTrainingSettings, LaunchSettings
+from judge_training.training_settings import JudgeTrainingSettings
 from rewards.columns import ColumnMap
 from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings, Settings
 from rewards.ratings import LengthTerm
 from rewards.select_settings import PairSettings, SelectSettings
+from rewards.training.launch_settings import LaunchSettings
 from rl.training_settings import DPOSettings, KTOSettings, SFTSettings
 
 
@@ -183,6 +184,8 @@ class TrainingRecipe(SamplingRecipe):
     """The judge's certificate (`autoj certify`), a file or its folder, where it is not beside weights or adapter."""
     allow_uncertified: bool = False
     """Train although nobody measured this judge, or another judge than this one was measured."""
+    launch: LaunchSettings = LaunchSettings()
+    """How many processes train, and how they share the policy; the first one alone samples and judges."""
 
 
 class QuickstartRecipe(TrainingRecipe):

@@ -21,6 +21,8 @@ from rewards.jsonl import read_records
 from rewards.judges.config import Attention, Dtype
 from rewards.select import Selected
 from rewards.training.arguments import quiet_deprecations, refusals
+from rewards.training.distributed import joined
+from rewards.training.launch_settings import LaunchSettings
 from rl.training import (
     TrainingResult,
     check_output,
@@ -78,6 +80,7 @@ def train_kto(
     adapter: Path | None = None,
     dtype: Dtype = "auto",
     attention: Attention = "auto",
+    launch: LaunchSettings | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     resume: bool = False,
 ) -> TrainingResult:
@@ -87,43 +90,46 @@ def train_kto(
     are those of `rl.dpo.train_dpo`; `trl` holds keys of TRL's KTOConfig. `left_out` of the result counts the responses
     between the thresholds and those whose prompt alone fills `max_length`.
     """
-    found = list(read_records(selected, Selected)) if isinstance(selected, Path) else list(selected)
-    labelled = label(found, settings)
-    check_prompts({row.candidate_id: row.messages for row in found})
-    checkpoint = check_output(output, resume=resume)
-    weights = _weights(len(labelled.desirable), len(labelled.undesirable), trl or {})
-    own = weights | {"beta": settings.beta, "loss_type": settings.loss_type}
-    arguments = trainer_arguments("kto", settings, output, dtype=dtype, trl=trl or {}, **own)
-    policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention)
-    held_out = hold_out([row.prompt_id for row in found], settings.eval_fraction, settings.seed)
-    rows = _mixed(labelled, settings.seed)
-    from trl import KTOTrainer
+    launch = launch or LaunchSettings()
+    with joined(launch) as sharding:
+        # The file is read in here, since the first process may have written it while the others waited.
+        found = list(read_records(selected, Selected)) if isinstance(selected, Path) else list(selected)
+        labelled = label(found, settings)
+        check_prompts({row.candidate_id: row.messages for row in found})
+        checkpoint = check_output(output, resume=resume, launch=launch)
+        weights = _weights(len(labelled.desirable), len(labelled.undesirable), trl or {})
+        own = weights | {"beta": settings.beta, "loss_type": settings.loss_type}
+        arguments = trainer_arguments("kto", settings, output, dtype=dtype, trl=trl or {}, **own, **sharding)
+        policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention, launch=launch)
+        held_out = hold_out([row.prompt_id for row in found], settings.eval_fraction, settings.seed)
+        rows = _mixed(labelled, settings.seed)
+        from trl import KTOTrainer
 
-    with refusals("these responses with this policy"):
-        trainer = KTOTrainer(
-            model=policy.model,
-            args=arguments,
-            train_dataset=_dataset([row for row in rows if row["prompt_id"] not in held_out]),
-            eval_dataset=_dataset([row for row in rows if row["prompt_id"] in held_out]) if held_out else None,
-            processing_class=policy.tokenizer,
-            peft_config=policy.peft_config,
+        with refusals("these responses with this policy"):
+            trainer = KTOTrainer(
+                model=policy.model,
+                args=arguments,
+                train_dataset=_dataset([row for row in rows if row["prompt_id"] not in held_out]),
+                eval_dataset=_dataset([row for row in rows if row["prompt_id"] in held_out]) if held_out else None,
+                processing_class=policy.tokenizer,
+                peft_config=policy.peft_config,
+            )
+        kept = len(trainer.train_dataset) + (len(trainer.eval_dataset) if held_out else 0)
+        if len(trainer.train_dataset) < settings.batch_size:
+            raise InputError(
+                f"expected at least one batch of {settings.batch_size} responses whose prompt leaves room within "
+                f"max_length = {settings.max_length} tokens, got {len(trainer.train_dataset)}. Raise it"
+            )
+        return run_trainer(
+            trainer,
+            left_out=labelled.between + len(rows) - kept,
+            kind="kto",
+            model=model,
+            output=output,
+            settings=settings,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
         )
-    kept = len(trainer.train_dataset) + (len(trainer.eval_dataset) if held_out else 0)
-    if len(trainer.train_dataset) < settings.batch_size:
-        raise InputError(
-            f"expected at least one batch of {settings.batch_size} responses whose prompt leaves room within "
-            f"max_length = {settings.max_length} tokens, got {len(trainer.train_dataset)}. Raise it, or sample more"
-        )
-    return run_trainer(
-        trainer,
-        left_out=labelled.between + len(rows) - kept,
-        kind="kto",
-        model=model,
-        output=output,
-        settings=settings,
-        checkpoint=checkpoint,
-        callbacks=callbacks,
-    )
 
 
 def _weights(desirable: int, undesirable: int, trl: Mapping[str, JsonValue]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from rewards.errors import InputError
 from rewards.judges.config import Attention, Dtype
 from rewards.training.arguments import FIXED, OURS, check_options, common_arguments, refusals
+from rewards.training.launch_settings import LaunchSettings
 from rewards.training.running import (
     RESULT_FILE,
     TrainingResult,
@@ -22,6 +23,7 @@ from rewards.training.running import (
     last_checkpoint,
     run_trainer,
 )
+from rewards.training.sharding import shards
 from rewards.training.trainable import Trainable, check_chat_template, load_trainable
 from rewards.types import Message
 from rl.training_settings import TrainingSettings
@@ -77,11 +79,23 @@ def trainer_arguments(
 
 
 def load_policy(
-    model: str, adapter: Path | None, settings: TrainingSettings, *, dtype: Dtype, attention: Attention
+    model: str,
+    adapter: Path | None,
+    settings: TrainingSettings,
+    *,
+    dtype: Dtype,
+    attention: Attention,
+    launch: LaunchSettings | None = None,
 ) -> Trainable:
     """The policy to train; see `rewards.training.trainable.load_trainable`. It must have a chat template."""
     policy = load_trainable(
-        model, adapter, tuning=settings.tuning, lora=settings.lora, dtype=dtype, attention=attention
+        model,
+        adapter,
+        tuning=settings.tuning,
+        lora=settings.lora,
+        dtype=dtype,
+        attention=attention,
+        own_master=launch is not None and shards(launch),
     )
     check_chat_template(policy, model)
     return policy

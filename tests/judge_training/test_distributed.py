@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 import torch
 
-from judge_training.distributed import check_launch, deepspeed_config, joined
 from judge_training.examples import write_examples
 from judge_training.train import train_judge
-from judge_training.training_settings import JudgeTrainingSettings, LaunchSettings, Strategy
+from judge_training.training_settings import JudgeTrainingSettings
 from rewards.errors import InputError, MissingExtraError, MissingFileError
 from rewards.jsonl import read_records
 from rewards.judges.local_model import load_model
+from rewards.training.distributed import check_launch, deepspeed_config, joined
+from rewards.training.launch_settings import LaunchSettings, Strategy
 from rewards.types import Comparison
 from rl.run_folder import RunFolder
 from tests.judge_training.judge_examples import mixed
