@@ -114,7 +114,7 @@ def train(job: Job, recipe: PolicyRecipe) -> None:
 
     training = policy_training(job.run, recipe)
     with job.stage("train", training.title) as counts:
-        result = training(recipe, job.run.policy, callbacks=[trainer_callback(job.tracker, "train")])
+        result = training(recipe, job.run.policy, callbacks=[trainer_callback(job.tracker, job.named("train"))])
         counts.update(training_counts(result))
     job.tracker.artifact("model", job.run.policy, inputs=[training.data])
 
@@ -161,7 +161,7 @@ def evaluate(
             counts.update(wins=result.wins, losses=result.losses, ties=result.ties, abstained=result.abstained)
             if result.win_rate is not None:
                 counts.update(win_rate=result.win_rate.value)
-        job.tracker.samples("evaluate", comparison_rows(items, comparisons))
+        job.tracker.samples(job.named("evaluate"), comparison_rows(items, comparisons))
     return Evaluation.model_validate_json(run.evaluation.read_bytes())
 
 
