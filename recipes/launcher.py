@@ -153,7 +153,7 @@ def _run_agent(arguments: Sequence[str]) -> int:
     # The processes say themselves what went wrong; the agent's table of processes and its tracebacks hide it.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
-        run(parse_args(list(arguments)))
+        run(parse_args(list(arguments)))  # type: ignore[no-untyped-call]  # torch leaves both untyped
     except ChildFailedError as error:
         return exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
     except SignalException as error:

@@ -45,8 +45,8 @@ def train_along(recipe: Recipe, *, resume: bool) -> RunFolder:
         if isinstance(error, InputError):
             raise
         raise MissingFileError(
-            f"expected {error.filename}, which the first process has written, found none: the run folder must lie on a "
-            "disk that all machines share (--output)"
+            f"expected {error.filename}, which the first process has written, found none: the run folder must lie on "
+            "a disk that all machines share (--output)"
         ) from error
     return run
 
