@@ -20,7 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rewards.errors import RunError
 
-_SHOWN = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
+_SHOWN = {"loss": "loss", "reward": "reward", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
 """Metrics on the bar, and what they are called there."""
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
     from transformers import Trainer, TrainerCallback
 
-Kind = Literal["dpo", "sft", "kto", "judge"]
+Kind = Literal["dpo", "sft", "kto", "judge", "ppo"]
 RESULT_FILE = "training.json"
 
 
@@ -202,7 +202,10 @@ _NOT_METRICS = {"epoch", "step", "learning_rate", "num_tokens", "model_preparati
 
 
 def _mean_metrics(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    keys = [key for key in entries[0] if key not in _NOT_METRICS]
+    # A metric that some step could not measure (no sample had a reward) has no mean.
+    keys = [
+        key for key in entries[0] if key not in _NOT_METRICS and all(entry.get(key) is not None for entry in entries)
+    ]
     return {key: sum(entry[key] for entry in entries) / len(entries) for key in keys}
 
 

@@ -1,0 +1,355 @@
+"""PPO as a subclass of TRL's GRPOTrainer: sampling, rewards and reference are the parent's, the learning is ours.
+
+Why a subclass. GRPOTrainer (1.16) samples (vLLM too), runs sync and async rewards, has the reference model, PEFT,
+DeepSpeed and logging; what PPO adds is a critic, advantages a token, and two losses. TRL's own PPOTrainer takes reward
+models only and is experimental; a trainer from nothing would be some thousand lines to keep.
+
+What it depends on, all of trl>=1.16,<1.17, which is why that is pinned:
+- `_calculate_rewards` gives the rewards of all processes, (N, functions), NaN where a function gave None;
+- `_generate_and_score_completions` gives a dictionary of tensors a row (prompt_ids, completion_ids and their masks,
+  ref_per_token_logps where `beta` is not 0), whose further tensors are shuffled and split with the others;
+- `_compute_loss` is all of the loss, already divided for gradient accumulation;
+- `_step`, `_buffered_inputs` and `_metrics` are where it counts, keeps a batch, and collects what it logs;
+- a model with TRL's fused output layer takes `labels` and `fused_lm_head=True`.
+Of transformers' Trainer it overrides `create_optimizer`, `create_scheduler`, `_save`, `_load_from_checkpoint`,
+`_save_optimizer_and_scheduler` and `_load_optimizer_and_scheduler`.
+
+A response without a reward is gone for good: it is taken out of the batch before GAE, whitening and the forward pass
+of the losses, so that what is left computes the same bits as a batch that never had it.
+
+Not done here: images, tools, an entropy bonus, evaluation within training. Imports trl; is imported late.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+from trl.trainer.utils import disable_dropout_in_model
+
+from rewards.errors import FailureBudgetError
+from rl.advantages import gae, whiten
+from rl.critic import FOLDER, NAME, Critic, attach, load_critic, save_critic, trained_weights, without_critic
+from rl.kl import KLController, kl_estimate
+from rl.ppo_loss import clipped_surrogate, clipped_value_loss, explained_variance
+from rl.ppo_schedule import hold_policy_back, separate_rates
+from rl.reward_boundary import HeldBack
+from rl.reward_scaling import RunningScale, shape_rewards
+from rl.training_settings import PPOSettings
+
+STATE = "ppo_state.json"
+Batch = dict[str, Any]
+
+
+class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
+    """GRPOTrainer with a critic and PPO's losses.
+
+    args: a GRPOConfig with `beta` not 0, which only makes the parent compute the reference's log-probabilities.
+    critic: hung on the model. reward_funcs: behind their boundary (`rl.reward_boundary`).
+    """
+
+    def __init__(self, *, critic: Critic, settings: PPOSettings, reward_funcs: Sequence[HeldBack], **more: Any) -> None:
+        super().__init__(reward_funcs=list(reward_funcs), **more)
+        self.settings = settings
+        self.boundaries = list(reward_funcs)
+        self.controller = KLController(
+            settings.kl.coefficient, target=settings.kl.target, horizon=settings.kl.horizon
+        )
+        self.scale = RunningScale() if settings.reward_scale == "running" else None
+        self._raw_rewards = torch.empty(0)
+        # Dropout off: old and new log-probabilities must be of one model (Huang et al. 2024, arXiv 2403.17031).
+        disable_dropout_in_model(critic)
+        if not self.is_deepspeed_enabled:
+            critic.to(self.args.device)
+        if critic.trunk is not None and self.args.activation_checkpointing:
+            critic.trunk.activation_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
+            critic.trunk.enable_input_require_grads()
+        attach(self.model, critic)
+        if self.use_vllm:
+            self._keep_critic_from_vllm()
+
+    @property
+    def critic(self) -> Critic:
+        """The critic, where it hangs."""
+        found: Critic = self.model._modules[NAME]
+        return found
+
+    def _keep_critic_from_vllm(self) -> None:
+        send = self.vllm_generation.sync_weights
+
+        def sync_weights() -> None:
+            with without_critic(self.model):
+                send()
+
+        self.vllm_generation.sync_weights = sync_weights
+
+    def train(self, *args: Any, **more: Any) -> Any:
+        """As the parent's; once the failure budget is used up, the last finished step is saved before the error."""
+        try:
+            return super().train(*args, **more)
+        except FailureBudgetError:
+            if self.state.global_step:
+                self._save_checkpoint(self.model, trial=None)
+            raise
+
+    # Rewards and advantages
+
+    def _calculate_rewards(self, *args: Any, **more: Any) -> torch.Tensor:
+        self._raw_rewards = super()._calculate_rewards(*args, **more)
+        self._stop_together()
+        return self._raw_rewards
+
+    def _stop_together(self) -> None:
+        """Raise FailureBudgetError on every process when any of them holds one."""
+        errors = [boundary.error for boundary in self.boundaries if boundary.error is not None]
+        flag = torch.tensor([float(bool(errors))], device=self.accelerator.device)
+        if self.accelerator.reduce(flag, reduction="sum").item():
+            raise errors[0] if errors else FailureBudgetError(
+                "another process of this job has used up its failure budget; its own message says why"
+            )
+
+    @torch.no_grad()
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
+        batch: Batch = super()._generate_and_score_completions(inputs)
+        reference = batch.pop("ref_per_token_logps")
+        old, values = self._old(batch)
+        mine = slice(self.accelerator.process_index * len(old), (self.accelerator.process_index + 1) * len(old))
+        raw = self._weighted()
+        if self.scale is not None:
+            self.scale.update(raw)
+        mask = batch["completion_mask"].bool()
+        scored = ~raw[mine].isnan()
+        rewards = shape_rewards(
+            raw[mine],
+            self._ended(batch),
+            scale=self.scale,
+            clip=self.settings.reward_clip,
+            missing_eos_penalty=self.settings.missing_eos_penalty,
+        )
+        mask &= scored[:, None]
+        kl = kl_estimate(old, reference, self.settings.kl.estimator).where(mask, 0.0)
+        advantages, returns = gae(
+            self._token_rewards(rewards, kl, mask), values, mask, gamma=self.settings.gamma, lam=self.settings.lam
+        )
+        self._note(raw, kl.sum(1)[scored], values, returns, mask)
+        if self.settings.whiten:
+            advantages = whiten(advantages, mask, total=self._total)
+        return batch | {
+            "advantages": advantages,
+            "returns": returns,
+            "old_values": values,
+            "old_per_token_logps": old,
+            "loss_mask": mask,
+            "scored": scored,
+            "num_items_in_batch": self._total(mask.sum()[None].float())[0],
+        }
+
+    def _old(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and values of the batch, (B, T), as they are before it is learned from."""
+        found = []
+        size = self.args.per_device_train_batch_size
+        for start in range(0, len(batch["completion_ids"]), size):
+            part = {key: batch[key][start : start + size] for key in _IDS}
+            output = self._forward(self.model, part)
+            found.append((output["log_probs"], output["values"]))
+        logps, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+        old = batch.get("old_per_token_logps")
+        return logps if old is None else old, values
+
+    def _forward(self, model: torch.nn.Module, batch: Batch) -> dict[str, Any]:
+        """Policy and critic on prompts with responses; log_probs, entropy and values are (B, T), over the response.
+
+        Both are taken one position to the left of the token that they are about: the position that has seen all
+        before it. The value there is that of the state before the token (Huang et al. 2024, arXiv 2403.17031).
+        """
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        length = batch["completion_ids"].size(1)
+        labels = ids.masked_fill(attention == 0, -100)
+        labels[:, :-length] = -100
+        router = {"output_router_logits": True} if self.aux_loss_enabled else {}
+        with self.accelerator.autocast():
+            output = model(
+                input_ids=ids, attention_mask=attention, labels=labels, fused_lm_head=True, values=True, **router
+            )
+        return {
+            "log_probs": output["log_probs"][:, -length:],
+            "entropy": output["entropy"][:, -length:],
+            "values": output["values"][:, -length - 1 : -1],
+            "aux_loss": output["aux_loss"],
+        }
+
+    def _weighted(self) -> torch.Tensor:
+        """One reward for each response of all processes, (N,): the weighted sum, NaN where no function has one."""
+        raw = self._raw_rewards
+        total = (raw * self.reward_weights.to(raw.device)).nansum(dim=1)
+        return total.masked_fill(raw.isnan().all(dim=1), torch.nan)
+
+    def _ended(self, batch: Batch) -> torch.Tensor:
+        """Whether each response, (B,), has an end-of-sequence token."""
+        ends = torch.isin(batch["completion_ids"], torch.tensor(self.eos_token_ids, device=self.accelerator.device))
+        return (ends & batch["completion_mask"].bool()).any(dim=1)
+
+    def _token_rewards(self, rewards: torch.Tensor, kl: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The KL's price at every token, and the reward at the last one (Ziegler et al. 2019, arXiv 1909.08593)."""
+        found = -self.controller.coefficient * kl
+        rows = mask.any(dim=1).nonzero().squeeze(1)
+        found[rows, mask.sum(dim=1)[rows] - 1] += rewards[rows]
+        return found
+
+    def _total(self, values: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.accelerator.reduce(values, reduction="sum")
+        return found
+
+    def _note(
+        self, raw: torch.Tensor, kl: torch.Tensor, values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor
+    ) -> None:
+        """Log what a batch was like, and let the controller answer to it."""
+        total, count = self._total(torch.stack([kl.sum(), kl.new_tensor(float(len(kl)))])).tolist()
+        metrics = self._metrics["train"]
+        every = [self.accelerator.gather(self.accelerator.pad_across_processes(x, dim=1)) for x in (values, returns)]
+        valid = self.accelerator.gather(self.accelerator.pad_across_processes(mask, dim=1))
+        metrics["failure_rate"].append(raw.isnan().float().mean().item())
+        metrics["kl_coefficient"].append(self.controller.coefficient)
+        metrics["explained_variance"].append(explained_variance(every[0][valid], every[1][valid]))
+        metrics["completion_length"].append(metrics["completions/mean_length"][-1])
+        metrics.pop("frac_reward_zero_std", None)  # of groups, which PPO has none of
+        if count:
+            metrics["kl"].append(total / count)
+            self.controller.update(total / count, responses=int(count))
+
+    # Losses
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: Batch) -> torch.Tensor:
+        batch = _scored_rows(inputs)
+        output = self._forward(model, batch)
+        valid = batch["loss_mask"]
+        logps, entropy, values = (output[key][valid] for key in ("log_probs", "entropy", "values"))
+        surrogate, held = clipped_surrogate(
+            logps,
+            batch["old_per_token_logps"][valid],
+            batch["advantages"][valid],
+            low=self.settings.clip,
+            high=self.settings.clip,
+        )
+        if "importance_sampling_ratio" in batch:  # between vLLM, which sampled, and the policy as it was then
+            surrogate = surrogate * batch["importance_sampling_ratio"].expand_as(valid)[valid]
+        value_loss = clipped_value_loss(
+            values, batch["old_values"][valid], batch["returns"][valid], clip=self.settings.value_clip
+        )
+        self._note_losses(surrogate, value_loss, held, entropy)
+        loss = (surrogate.sum() + self.settings.value_coefficient * value_loss.sum()) / self._tokens(batch)
+        if self.aux_loss_enabled:
+            loss = loss + self.router_aux_loss_coef * output["aux_loss"] / self.current_gradient_accumulation_steps
+        return loss
+
+    def _tokens(self, batch: Batch) -> torch.Tensor:
+        """What a micro-batch's sum is divided by, so that every token of a batch of responses weighs the same.
+
+        The processes' gradients are averaged, so it is the tokens of one process in one optimizer step.
+        """
+        steps = self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        tokens: torch.Tensor = batch["num_items_in_batch"].clamp(min=1.0) * steps / self.accelerator.num_processes
+        return tokens
+
+    def _note_losses(
+        self, surrogate: torch.Tensor, value_loss: torch.Tensor, held: torch.Tensor, entropy: torch.Tensor
+    ) -> None:
+        named = {"policy_loss": surrogate, "value_loss": value_loss, "clip_fraction": held, "entropy": entropy}
+        sums = [value.detach().float().sum() for value in named.values()]
+        *totals, count = self._total(torch.stack([*sums, sums[0].new_tensor(float(surrogate.numel()))])).tolist()
+        if count:
+            for name, total in zip(named, totals, strict=True):
+                self._metrics["train"][name].append(total / count)
+
+    # Optimizer, saving and resuming
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """As the parent's, with a learning rate of its own for the critic."""
+        created = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if created:
+            critic = {id(weight) for weight in self.critic.parameters()}
+            separate_rates(optimizer, critic, self.settings.critic.learning_rate)
+        return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """As the parent's, with the policy's learning rate at 0 while the critic warms up."""
+        created = self.lr_scheduler is None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if created:
+            hold_policy_back(scheduler, self.settings.critic.warmup_steps)
+        return scheduler
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if self.args.should_save:
+            state = self.model.state_dict() if state_dict is None else state_dict
+            save_critic(trained_weights(self.critic, state), Path(output_dir or self.args.output_dir) / FOLDER)
+        if state_dict is not None:
+            state_dict = {name: weight for name, weight in state_dict.items() if not name.startswith(f"{NAME}.")}
+        with without_critic(self.model):
+            super()._save(output_dir, state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        with without_critic(self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_critic(self.critic, Path(resume_from_checkpoint) / FOLDER)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        from safetensors.torch import save_file
+
+        folder = Path(output_dir)
+        if self._buffered_inputs is not None and self._step % (self.args.steps_per_generation * self.num_iterations):
+            tensors = {
+                f"{number}.{name}": value.cpu().contiguous()
+                for number, part in enumerate(self._buffered_inputs)
+                for name, value in part.items()
+            }
+            save_file(tensors, folder / f"ppo_batch_{self.args.process_index}.safetensors")
+        if self.args.should_save:
+            scale = None if self.scale is None else vars(self.scale)
+            state = {"step": self._step, "kl_coefficient": self.controller.coefficient, "reward_scale": scale}
+            (folder / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        from safetensors.torch import load_file
+
+        state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+        self._step, self.controller.coefficient = state["step"], state["kl_coefficient"]
+        if self.scale is not None and state["reward_scale"] is not None:
+            vars(self.scale).update(state["reward_scale"])
+        path = Path(checkpoint) / f"ppo_batch_{self.args.process_index}.safetensors"
+        if path.is_file():
+            parts: list[Batch] = [{} for _ in range(self.args.steps_per_generation)]
+            for key, value in load_file(path, device=str(self.args.device)).items():
+                number, _, name = key.partition(".")
+                parts[int(number)][name] = value
+            self._buffered_inputs = parts
+
+
+_IDS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+
+
+def _scored_rows(batch: Batch) -> Batch:
+    """The rows that have a reward, and no more columns than they need; one row without any where there is none."""
+    rows = batch["scored"].nonzero().squeeze(1)
+    rows = rows if len(rows) else torch.zeros(1, dtype=torch.long, device=rows.device)  # all processes must go forward
+    found = {
+        name: value[rows] if isinstance(value, torch.Tensor) and value.ndim else value for name, value in batch.items()
+    }
+    width = max(1, int(found["completion_mask"].sum(dim=1).max()))
+    prompt = int(found["prompt_mask"].sum(dim=1).max())
+    for name, value in found.items():
+        if name.startswith("prompt_"):
+            found[name] = value[:, value.size(1) - prompt :]
+        elif isinstance(value, torch.Tensor) and value.ndim == 2 and value.size(1) > 1:
+            found[name] = value[:, :width]
+    return found
