@@ -64,6 +64,11 @@ def train_ppo(
     launch = launch or LaunchSettings()
     _check(rewards, weights, launch)
     with joined(launch) as sharding:
+        from transformers import set_seed
+
+        from rl.critic import build_critic
+        from rl.ppo_trainer import PPOTrainer
+
         found = list(read_records(prompts, Prompt)) if isinstance(prompts, Path) else list(prompts)
         if not found:
             raise RunError("expected prompts to train on, got none; look at the source and the limit of `prompts`")
@@ -74,6 +79,7 @@ def train_ppo(
                 "learning rates of their own; leave it out"
             )
         checkpoint = check_output(output, resume=resume, launch=launch)
+        set_seed(settings.seed)  # the start of the adapters and of the critic's head
         policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention, launch=launch)
         fitting = fitting_prompts(found, policy.tokenizer, settings.max_length - settings.max_new_tokens)
         rounds, steps = plan(settings, len(fitting), launch.processes)
@@ -86,9 +92,6 @@ def train_ppo(
             trl=trl or {},
             sharding=sharding,
         )
-        from rl.critic import build_critic
-        from rl.ppo_trainer import PPOTrainer
-
         critic = build_critic(
             policy.model, model, settings.critic, dtype=dtype, attention=attention, own_master=shards(launch)
         )

@@ -306,7 +306,7 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
         folder = Path(output_dir)
         if self._buffered_inputs is not None and self._step % (self.args.steps_per_generation * self.num_iterations):
             tensors = {
-                f"{number}.{name}": value.cpu().contiguous()
+                f"{number}.{name}": value.detach().to("cpu", copy=True).contiguous()
                 for number, part in enumerate(self._buffered_inputs)
                 for name, value in part.items()
             }

@@ -23,10 +23,11 @@ _TEXT = (
 )
 
 
-def build_tiny_model(folder: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2) -> Path:
+def build_tiny_model(folder: Path, *, seed: int = 0, hidden: int = 32, layers: int = 2, vocabulary: int = 320) -> Path:
     """Save the model (float32 safetensors) and its tokenizer in `folder`, and return the folder.
 
     The same seed gives the same weights. `hidden` must be a multiple of 8 (4 heads of even size).
+    A vocabulary of 259 is bytes and special tokens, without merges.
     """
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -43,7 +44,7 @@ def build_tiny_model(folder: Path, *, seed: int = 0, hidden: int = 32, layers: i
     )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320,
+        vocab_size=vocabulary,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

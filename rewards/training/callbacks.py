@@ -52,7 +52,8 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers ships 
         **kwargs: Any,
     ) -> None:
         if self._bar is not None and logs and "loss" in logs:
-            self._bar.set_postfix({name: f"{logs[key]:.4g}" for key, name in _SHOWN.items() if key in logs})
+            shown = {name: logs[key] for key, name in _SHOWN.items() if logs.get(key) is not None}
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
