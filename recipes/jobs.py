@@ -17,6 +17,7 @@ from recipes.schema import (
     FilterRecipe,
     JudgeRecipe,
     KTORecipe,
+    PPORecipe,
     QuickstartRecipe,
     Recipe,
     RejectionSamplingRecipe,
@@ -67,6 +68,8 @@ def _work(job: Job, recipe: Recipe) -> None:
             _best_of_n(job, recipe)
         case DPORecipe() | KTORecipe() | RejectionSamplingRecipe():
             _learn_in_rounds(job, recipe)
+        case PPORecipe():
+            _ppo(job, recipe)
         case CollectRecipe():
             from recipes.collecting import collect_examples
 
@@ -161,6 +164,17 @@ def _learn(job: Job, recipe: RoundedRecipe, prompts: Sequence[Prompt]) -> None:
     else:
         selecting.select_candidates(job, table, recipe.select)
     learning.train(job, recipe)
+
+
+def _ppo(job: Job, recipe: PPORecipe) -> None:
+    from recipes.on_policy import look_at_health
+
+    require_certificate(job, recipe)
+    held_out = recipe.evaluate.prompts
+    _, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
+    learning.train(job, recipe)
+    look_at_health(job)
+    _evaluate(job, recipe, rest)
 
 
 def _evaluate(job: Job, recipe: learning.PolicyRecipe, held_out: list[Prompt]) -> None:

@@ -21,6 +21,7 @@ from recipes.schema import (
     FailureSettings,
     KTORecipe,
     PolicySettings,
+    PPORecipe,
     QuickstartRecipe,
     RejectionSamplingRecipe,
     SamplingSettings,
@@ -60,7 +61,7 @@ class _Train(Protocol):
     ) -> TrainingResult: ...
 
 
-PolicyRecipe = QuickstartRecipe | RejectionSamplingRecipe | DPORecipe | KTORecipe
+PolicyRecipe = QuickstartRecipe | RejectionSamplingRecipe | DPORecipe | KTORecipe | PPORecipe
 """Recipes that train a policy on a file of the run."""
 
 
@@ -91,7 +92,13 @@ class PolicyTraining:
 
 
 def policy_training(run: RunFolder, recipe: PolicyRecipe) -> PolicyTraining:
-    """DPO on the run's pairs, or fine-tuning or KTO on its selected candidates."""
+    """DPO on the run's pairs, fine-tuning or KTO on its selected candidates, or PPO on its prompts."""
+    if isinstance(recipe, PPORecipe):
+        from recipes.on_policy import judge_reward
+        from rl.ppo import train_ppo
+
+        learn = partial(train_ppo, rewards=[judge_reward(run, recipe)], settings=recipe.train)
+        return PolicyTraining("Training with PPO", run.prompts, learn)
     if isinstance(recipe, RejectionSamplingRecipe):
         from rl.rejection_sampling import train_on_selected
 

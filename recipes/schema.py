@@ -18,7 +18,8 @@ from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings
 from rewards.ratings import LengthTerm
 from rewards.select_settings import PairSettings, SelectSettings
 from rewards.training.launch_settings import LaunchSettings
-from rl.training_settings import DPOSettings, KTOSettings, SFTSettings
+from rl.format_reward import FormatTerm
+from rl.training_settings import DPOSettings, KTOSettings, PPOSettings, SFTSettings
 
 
 class PromptSettings(Settings):
@@ -338,6 +339,62 @@ class KTORecipe(TrainingRecipe):
     """Trained against start policy."""
 
 
+class OnlineRewardSettings(Settings):
+    """How the judge's word becomes the reward of a response, while the policy trains."""
+
+    compare: Literal["circular", "anchor", "all"] | None = None
+    """Strengths from comparisons of the responses to one prompt, in both orders; null: ratings."""
+    rescale: tuple[float, float] | None = None
+    """Bounds of the judge's scale that become 0 and 1; null leaves ratings as they are."""
+    length: LengthTerm | None = None
+    """A price on length."""
+    format: FormatTerm | None = None
+    """A reward for a form."""
+
+    @model_validator(mode="after")
+    def _ratings_have_units(self) -> Self:
+        if self.compare is not None and (self.rescale is not None or self.length is not None):
+            raise ValueError("expected rescale and length only without compare, since they are in rating points")
+        return self
+
+
+class PPORecipe(BaseRecipe):
+    """Train a policy with PPO while the judge rates what it writes, then evaluate."""
+
+    recipe: Literal["ppo"] = "ppo"
+    """The kind of recipe."""
+    prompts: PromptSettings = PromptSettings()
+    """Which prompts."""
+    policy: PolicySettings = PolicySettings()
+    """Which model is trained."""
+    reward: OnlineRewardSettings = OnlineRewardSettings()
+    """How judgments become rewards."""
+    judge_certificate: Path | None = None
+    """The judge's certificate (`autoj certify`), a file or its folder, where it is not beside weights or adapter."""
+    allow_uncertified: bool = False
+    """Train although nobody measured this judge, or another judge than this one was measured."""
+    launch: LaunchSettings = LaunchSettings()
+    """How many processes train, and how they share policy and critic; each of them asks the judge."""
+    train: PPOSettings = PPOSettings()
+    """PPO."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's GRPOConfig (vLLM's are among them)."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
+
+    @model_validator(mode="after")
+    def _has_groups(self) -> Self:
+        length = self.reward.length
+        if self.train.responses_per_prompt == 1 and self.reward.compare is not None:
+            raise ValueError("expected train.responses_per_prompt of at least 2 with reward.compare")
+        if self.train.responses_per_prompt == 1 and length is not None and length.target is None:
+            raise ValueError(
+                "expected reward.length.target with one response a prompt: the mean of a prompt's responses is then "
+                "the response itself"
+            )
+        return self
+
+
 class CollectRecipe(PriceSettings):
     """A teacher model judges pairs and responses; its judgments become judge-training examples."""
 
@@ -440,6 +497,7 @@ Recipe = (
     | RejectionSamplingRecipe
     | DPORecipe
     | KTORecipe
+    | PPORecipe
     | CollectRecipe
     | TrainJudgeRecipe
 )
@@ -454,6 +512,7 @@ KINDS: dict[str, type[Recipe]] = {
     "rft": RejectionSamplingRecipe,
     "dpo": DPORecipe,
     "kto": KTORecipe,
+    "ppo": PPORecipe,
     "collect": CollectRecipe,
     "train_judge": TrainJudgeRecipe,
 }

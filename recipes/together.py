@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from recipes.schema import QuickstartRecipe, Recipe, TrainingRecipe, TrainJudgeRecipe
+from recipes.schema import PPORecipe, QuickstartRecipe, Recipe, TrainingRecipe, TrainJudgeRecipe
 from rewards.errors import InputError, MissingFileError
 from rl.run_folder import RunFolder
 
@@ -21,7 +21,7 @@ def only_trains(recipe: Recipe) -> bool:
 
     Raises InputError when a recipe that trains nothing has several processes, and as `check_launch` does.
     """
-    if isinstance(recipe, TrainJudgeRecipe | TrainingRecipe):
+    if isinstance(recipe, TrainJudgeRecipe | TrainingRecipe | PPORecipe):
         from rewards.training.distributed import check_launch, process_rank
 
         check_launch(recipe.launch)
@@ -61,7 +61,7 @@ def _train(recipe: Recipe, run: RunFolder) -> None:
 
     if not isinstance(recipe, learning.PolicyRecipe):
         raise InputError(f"expected a recipe that trains, got a {recipe.recipe} recipe")
-    if isinstance(recipe, QuickstartRecipe):
+    if isinstance(recipe, QuickstartRecipe | PPORecipe):
         learning.policy_training(run, recipe)(recipe, run.policy)
         return
     from recipes.rounds import rounds_of
