@@ -50,7 +50,7 @@ class Critic(nn.Module):
         )
 
     def values(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Values (B, L) in float32 from hidden states (B, L, width); outside autocast, whose 16 bits are too coarse."""
+        """Values (B, L) in float32 from hidden states (B, L, width); without autocast, whose 16 bits are too coarse."""
         with torch.autocast(hidden.device.type, enabled=False):
             found: torch.Tensor = self.head(hidden.to(self.head.weight.dtype))
         return found.squeeze(-1).float()
@@ -121,7 +121,7 @@ def attach(policy: nn.Module, critic: Critic) -> None:
 def _trunk(policy: nn.Module) -> nn.Module:
     from peft import PeftModel
 
-    base = policy.get_base_model() if isinstance(policy, PeftModel) else policy
+    base: Any = policy.get_base_model() if isinstance(policy, PeftModel) else policy
     trunk: nn.Module = base.base_model
     return trunk
 

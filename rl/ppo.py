@@ -1,8 +1,8 @@
 """PPO on a judge's rewards: prompts in, an adapter (or a model) and its critic out.
 
-A reward is any callable that TRL's trainers take, sync or async: `rewards.reward_function.JudgeReward`, a rule, several
-with weights. The reference is the policy with its adapter off under LoRA, else a frozen copy of the start model. All
-prompts of the run are laid out before it starts (`rl.prompt_order`).
+A reward is any callable that TRL's trainers take, sync or async: `rewards.reward_function.JudgeReward`, a rule, or
+several with weights. The reference is the policy with its adapter off under LoRA, else a frozen copy of the start
+model. All prompts of the run are laid out before it starts (`rl.prompt_order`).
 
 The learning is in `rl.ppo_trainer`; this module chooses no reward and evaluates nothing.
 """
@@ -122,9 +122,13 @@ def train_ppo(
 def _check(rewards: Sequence[RewardFunction], weights: Sequence[float] | None, launch: LaunchSettings) -> None:
     if not rewards or (weights is not None and len(weights) != len(rewards)):
         given = "no weights" if weights is None else f"{len(weights)} weights"
-        raise InputError(f"expected at least one reward, and a weight for each or none, got {len(rewards)} and {given}")
+        raise InputError(
+            f"expected at least one reward, and a weight for each or none, got {len(rewards)} and {given}"
+        )
     if launch.strategy == "fsdp2":
-        raise InputError("expected launch.strategy ddp, zero2 or zero3 for PPO, got fsdp2, which it was never run with")
+        raise InputError(
+            "expected launch.strategy ddp, zero2 or zero3 for PPO, got fsdp2, which it was never run with"
+        )
 
 
 def fitting_prompts(
@@ -134,7 +138,9 @@ def fitting_prompts(
     written = [[message.model_dump() for message in prompt.messages] for prompt in prompts]
     with refusals("these prompts with this chat template"):
         tokens = [
-            tokenizer.apply_chat_template(one, add_generation_prompt=True, tokenize=True, return_dict=True)["input_ids"]
+            tokenizer.apply_chat_template(one, add_generation_prompt=True, tokenize=True, return_dict=True)[
+                "input_ids"
+            ]
             for one in written
         ]
     found = [(prompt, len(ids)) for prompt, ids in zip(prompts, tokens, strict=True) if len(ids) <= room]

@@ -52,13 +52,13 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
     critic: hung on the model. reward_funcs: behind their boundary (`rl.reward_boundary`).
     """
 
-    def __init__(self, *, critic: Critic, settings: PPOSettings, reward_funcs: Sequence[HeldBack], **more: Any) -> None:
+    def __init__(
+        self, *, critic: Critic, settings: PPOSettings, reward_funcs: Sequence[HeldBack], **more: Any
+    ) -> None:
         super().__init__(reward_funcs=list(reward_funcs), **more)
         self.settings = settings
         self.boundaries = list(reward_funcs)
-        self.controller = KLController(
-            settings.kl.coefficient, target=settings.kl.target, horizon=settings.kl.horizon
-        )
+        self.controller = KLController(settings.kl.coefficient, target=settings.kl.target, horizon=settings.kl.horizon)
         self.scale = RunningScale() if settings.reward_scale == "running" else None
         self._raw_rewards = torch.empty(0)
         # Dropout off: old and new log-probabilities must be of one model (Huang et al. 2024, arXiv 2403.17031).
@@ -66,8 +66,9 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
         if not self.is_deepspeed_enabled:
             critic.to(self.args.device)
         if critic.trunk is not None and self.args.activation_checkpointing:
-            critic.trunk.activation_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
-            critic.trunk.enable_input_require_grads()
+            trunk: Any = critic.trunk
+            trunk.activation_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
+            trunk.enable_input_require_grads()
         attach(self.model, critic)
         if self.use_vllm:
             self._keep_critic_from_vllm()
@@ -108,8 +109,12 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
         errors = [boundary.error for boundary in self.boundaries if boundary.error is not None]
         flag = torch.tensor([float(bool(errors))], device=self.accelerator.device)
         if self.accelerator.reduce(flag, reduction="sum").item():
-            raise errors[0] if errors else FailureBudgetError(
-                "another process of this job has used up its failure budget; its own message says why"
+            raise (
+                errors[0]
+                if errors
+                else FailureBudgetError(
+                    "another process of this job has used up its failure budget; its own message says why"
+                )
             )
 
     @torch.no_grad()
@@ -186,13 +191,14 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
     def _weighted(self) -> torch.Tensor:
         """One reward for each response of all processes, (N,): the weighted sum, NaN where no function has one."""
         raw = self._raw_rewards
-        total = (raw * self.reward_weights.to(raw.device)).nansum(dim=1)
+        total: torch.Tensor = (raw * self.reward_weights.to(raw.device)).nansum(dim=1)
         return total.masked_fill(raw.isnan().all(dim=1), torch.nan)
 
     def _ended(self, batch: Batch) -> torch.Tensor:
         """Whether each response, (B,), has an end-of-sequence token."""
         ends = torch.isin(batch["completion_ids"], torch.tensor(self.eos_token_ids, device=self.accelerator.device))
-        return (ends & batch["completion_mask"].bool()).any(dim=1)
+        found: torch.Tensor = (ends & batch["completion_mask"].bool()).any(dim=1)
+        return found
 
     def _token_rewards(self, rewards: torch.Tensor, kl: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The KL's price at every token, and the reward at the last one (Ziegler et al. 2019, arXiv 1909.08593)."""

@@ -152,7 +152,9 @@ class PPOSettings(TrainingSettings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.eval_fraction:
-            raise ValueError("expected eval_fraction 0: PPO measures its rewards while it trains, and holds out nothing")
+            raise ValueError(
+                "expected eval_fraction 0: PPO measures its rewards while it trains, and holds out nothing"
+            )
         if self.max_new_tokens >= self.max_length:
             raise ValueError(
                 f"expected max_new_tokens below max_length, which is for prompt and response together, got "

@@ -24,7 +24,7 @@ class Judge:
 
     def __init__(self, breaks: bool) -> None:
         self.breaks, self.calls = breaks, 0
-        self.budget = FailureBudget(limit=0.5, minimum=2)
+        self.budget = FailureBudget(limit=0.1, minimum=2)
 
     def __call__(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
         self.calls += 1

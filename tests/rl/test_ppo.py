@@ -47,7 +47,12 @@ def same(left: Weights, right: Weights) -> bool:
 def test_full_tuning_moves_policy_and_critic_and_measures_itself(tiny_model: Path, tmp_path: Path) -> None:
     watch = Watch()
     result = train_ppo(
-        prompts_of(4), rewards=[vowels], model=str(tiny_model), output=tmp_path, settings=settings_of(), callbacks=[watch]
+        prompts_of(4),
+        rewards=[vowels],
+        model=str(tiny_model),
+        output=tmp_path,
+        settings=settings_of(),
+        callbacks=[watch],
     )
     assert (result.kind, result.steps, result.examples) == ("ppo", 3, 4)
     assert not same(weights_in(tiny_model), weights_in(tmp_path))
@@ -167,8 +172,10 @@ def test_a_sample_without_a_reward_is_as_if_it_were_not_there(tiny_model: Path, 
     assert max(gradient.abs().max().item() for gradient in gradients[0].values()) > 0
 
 
-def test_advantages_beside_unscored_samples_are_those_of_a_batch_without_them(tiny_model: Path, tmp_path: Path) -> None:
-    """From the same log-probabilities and values, 10% None: advantages and returns of the rest are equal to the bit."""
+def test_advantages_beside_unscored_samples_are_those_of_a_batch_without_them(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """From the same log-probabilities and values, 10% None: the rest has equal advantages and returns."""
     found = []
     for rule in (lambda **given: [*vowels(**given)[:9], None], vowels):
         trainer = trainer_of(tiny_model, tmp_path, settings_of(batch_size=5, gradient_accumulation=2), rewards=rule)
@@ -291,7 +298,6 @@ def test_it_learns_to_write_vowels_and_not_to_be_short(tmp_path: Path) -> None:
     assert watch.logs[0]["reward"] < 0.1
     assert watch.logs[-1]["reward"] > 0.9
     assert watch.logs[-1]["completion_length"] > 12
-    print({name: watch.logs[-1][name] for name in ("reward", "completion_length", "kl", "explained_variance")}, watch.logs[0]["reward"])
     assert watch.logs[-1]["explained_variance"] > watch.logs[0]["explained_variance"]
 
 
@@ -373,5 +379,3 @@ def test_what_cannot_be_used_is_refused(tiny_model: Path, tmp_path: Path) -> Non
     assert "loss_type: this is set by the job: the loss is PPO's" in message
     assert "did you mean top_p?" in message
     assert "use_vllm" not in message
-
-

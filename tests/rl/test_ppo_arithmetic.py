@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rewards.errors import InputError
 from rl.advantages import gae, whiten
 from rl.kl import KLController, kl_estimate
+from rl.prompt_order import prompt_order
 from rl.ppo_loss import clipped_surrogate, clipped_value_loss, explained_variance
 from rl.reward_scaling import RunningScale, shape_rewards
 
@@ -39,9 +40,7 @@ def one_gae(rewards: np.ndarray, values: np.ndarray, gamma: float, lam: float) -
     """By the definition: a sum of discounted errors for each token, no recursion."""
     after = np.append(values[1:], 0.0)
     delta = rewards + gamma * after - values
-    return np.array(
-        [sum((gamma * lam) ** k * delta[t + k] for k in range(len(delta) - t)) for t in range(len(delta))]
-    )
+    return np.array([sum((gamma * lam) ** k * delta[t + k] for k in range(len(delta) - t)) for t in range(len(delta))])
 
 
 @given(lengths, seeds, shares, shares)
@@ -76,7 +75,7 @@ def test_a_row_that_is_masked_leaves_no_trace(lengths: list[int], seed: int, whi
     masked = torch.from_numpy(mask)
     masked[which % len(lengths)] = False
     rest = [row for row in range(len(lengths)) if row != which % len(lengths)]
-    width = max(max(lengths[row] for row in rest), 1)
+    width = max([1, *(lengths[row] for row in rest)])
     with_it = whiten(gae(rewards, values, masked)[0], masked)
     cut = masked[rest, :width]
     without = whiten(gae(rewards[rest, :width], values[rest, :width], cut)[0], cut)
@@ -202,3 +201,21 @@ def test_rewards_are_scaled_then_clipped_then_fined():
     assert math.isnan(shaped[3])
     as_it_is = shape_rewards(torch.tensor([7.0]), torch.tensor([1]), scale=None, clip=None, missing_eos_penalty=1.0)
     assert as_it_is.tolist() == [7.0]
+
+
+def test_prompts_go_round_the_scenarios_in_every_pass():
+    scenarios = ["a"] * 6 + ["b"] * 2 + [None]
+    order = prompt_order(scenarios, [1] * 9, 18, order="balanced", seed=1)
+    assert sorted(order[:9]) == sorted(order[9:]) == list(range(9))
+    assert {scenarios[position] for position in order[:3]} == {"a", "b", None}
+    assert {scenarios[position] for position in order[3:5]} == {"a", "b"}
+    assert order[:9] != order[9:]
+    assert order == prompt_order(scenarios, [1] * 9, 18, order="balanced", seed=1)
+    assert prompt_order(scenarios, [1] * 9, 5, order="balanced", seed=1) == order[:5]
+
+
+def test_the_curriculum_goes_from_short_to_long():
+    lengths = [5, 1, 4, 2]
+    found = [lengths[position] for position in prompt_order([None] * 4, lengths, 8, order="short_first", seed=0)]
+    assert found == sorted(lengths * 2)
+    assert prompt_order([], [], 3, order="shuffled", seed=0) == []
