@@ -50,7 +50,7 @@ class Critic(nn.Module):
         )
 
     def values(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Values (B, L) in float32 from hidden states (B, L, width); without autocast, whose 16 bits are too coarse."""
+        """Values (B, L) in float32 from hidden states (B, L, width); not in autocast, whose 16 bits are too coarse."""
         with torch.autocast(hidden.device.type, enabled=False):
             found: torch.Tensor = self.head(hidden.to(self.head.weight.dtype))
         return found.squeeze(-1).float()

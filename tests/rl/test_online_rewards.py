@@ -13,7 +13,7 @@ from rewards.judges.base import Judge
 from rewards.judges.config import JudgeSettings
 from rewards.judges.load import load_judge
 from rewards.reward_function import AsyncJudgeReward, JudgeReward
-from rl.format_reward import AsyncFormattedReward, FormatTerm, FormattedReward, with_format
+from rl.format_reward import AsyncFormattedReward, FormattedReward, FormatTerm, with_format
 from rl.reward_boundary import HeldBackAsync, held_back
 
 PROMPTS = [[{"role": "user", "content": "Why?"}]] * 3

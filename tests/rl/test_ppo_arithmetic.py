@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rewards.errors import InputError
 from rl.advantages import gae, whiten
 from rl.kl import KLController, kl_estimate
-from rl.prompt_order import prompt_order
 from rl.ppo_loss import clipped_surrogate, clipped_value_loss, explained_variance
+from rl.prompt_order import prompt_order
 from rl.reward_scaling import RunningScale, shape_rewards
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}
