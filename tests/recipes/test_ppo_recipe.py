@@ -48,7 +48,8 @@ def test_it_runs_to_its_report_and_a_second_start_does_nothing_again(tiny_model:
     assert TrainingResult.model_validate_json((run.policy / "training.json").read_bytes()).kind == "ppo"
     assert (run.policy / "adapter_model.safetensors").is_file()
     assert (run.policy / "critic" / "critic.safetensors").is_file()
-    assert Evaluation.model_validate_json(run.evaluation.read_bytes()).prompts == 2
+    found = Evaluation.model_validate_json(run.evaluation.read_bytes())
+    assert found.wins + found.losses + found.ties + found.abstained == 2
     assert "explained_variance" in run.report.read_text(encoding="utf-8")
     assert main(["run", "ppo/tiny", *arguments, "--resume"]) == 0
     assert len(run.metrics.read_text().splitlines()) == len(lines)
@@ -63,7 +64,7 @@ def test_a_judge_that_nobody_measured_is_refused(tiny_model: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--reward.compare", "circular"], "responses_per_prompt of at least 2"),
+        (["--reward.compare", "circular", "--reward.rescale", "null"], "responses_per_prompt of at least 2"),
         (["--reward.length.weight", "0.1"], "length.target"),
         (["--reward.format.pattern", "("], "regular expression"),
         (["--train.critic.model", "x"], "shared critic"),

@@ -59,7 +59,7 @@ def test_nine_tenths_of_garbage_stop_the_run_with_everything_saved(tiny_model: P
     common: dict[str, Any] = {"model": str(tiny_model), "output": tmp_path}
     settings = settings_of(max_steps=9, batch_size=16)
     with pytest.raises(FailureBudgetError, match="no_verdict"):
-        train_ppo(prompts_of(16), rewards=[reward_of(Garbage(0.9, start=32), 0.3)], settings=settings, **common)
+        train_ppo(prompts_of(16), rewards=[reward_of(Garbage(0.9, start=32), 0.2)], settings=settings, **common)
     found = last_checkpoint(tmp_path)
     assert found is not None
     assert found.name == "checkpoint-2"
