@@ -50,7 +50,7 @@ def test_it_runs_to_its_report_and_a_second_start_does_nothing_again(tiny_model:
     assert (run.policy / "critic" / "critic.safetensors").is_file()
     found = Evaluation.model_validate_json(run.evaluation.read_bytes())
     assert found.wins + found.losses + found.ties + found.abstained == 2
-    assert "explained_variance" in run.report.read_text(encoding="utf-8")
+    assert "Training: train" in run.report.read_text(encoding="utf-8")
     assert main(["run", "ppo/tiny", *arguments, "--resume"]) == 0
     assert len(run.metrics.read_text().splitlines()) == len(lines)
 
