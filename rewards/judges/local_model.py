@@ -29,8 +29,16 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
 from rewards.errors import InputError, MissingExtraError, MissingFileError, RunError
-from rewards.judges.config import DEFAULT_JUDGE, DEFAULT_MODEL, Attention, Dtype
+from rewards.judges.config import DEFAULT_JUDGE, DEFAULT_MODEL, Attention, Dtype, Quantization
 from rewards.judges.embedded_model import embedded_model_path
+from rewards.judges.quantized import (
+    StoredQuantization,
+    check_quantization,
+    quantization_options,
+    quantize_int8,
+    stored_options,
+    stored_quantization,
+)
 from rewards.judges.shipped import checkpoint_folder
 from rewards.judges.weights_digest import embedded_digest, folder_digest
 
@@ -67,7 +75,7 @@ class LocalModel:
     tokenizer: Any
     """Its transformers tokenizer."""
     revision: str
-    """Digest of configuration, tokenizer, weights and adapter."""
+    """Digest of configuration, tokenizer, weights and adapter, and the quantisation made at loading, if any."""
     name: str
     """The name it was asked for by."""
 
@@ -107,6 +115,7 @@ def load_model(
     attention: Attention = "auto",
     device: str | None = None,
     head: Head = "causal",
+    quantization: Quantization = "none",
 ) -> LocalModel:
     """Load a folder, a hub id or the embedded default model, with a LoRA adapter where one is given.
 
@@ -114,42 +123,66 @@ def load_model(
     is one and else the CPU; "auto" spreads a large model over all GPUs. With another `head` than a causal language
     model's, attention "auto" is what the architecture itself prefers. Raises InputError (what cannot be loaded, and
     what to do), MissingFileError and MissingExtraError.
+
+    With `quantization`, an adapter is merged before int8, and stays beside weights of bitsandbytes or GPTQ.
     """
     if name == DEFAULT_JUDGE and adapter is not None:
         name, adapter = str(adapter), None  # nobody named a model: the adapter knows its own base
-    base, adapter = _split_adapter(name, adapter)
-    folder = _find(base)
+    base, adapter = split_adapter(name, adapter)
+    folder = find_folder(base)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device in (None, "auto") else device)
-    kind = _dtype(dtype, place)
     weights = _weights(folder, base)
-    settings: dict[str, Any] = {
-        "dtype": kind,
-        "use_safetensors": True,
-        "trust_remote_code": False,
-        "local_files_only": True,
-    }
-    if head == "causal" or attention != "auto":
-        settings["attn_implementation"] = _attention(attention, place, kind)
+    stored = stored_quantization(folder)
+    check_quantization(quantization, stored, base)
+    kind = _dtype(dtype, place, stored)
+    settings = _settings(kind, place, None if head != "causal" and attention == "auto" else attention)
     if place.type != "cpu":
         settings["device_map"] = "auto" if device == "auto" else {"": place}
+    late = quantization == "int8" and adapter is not None
+    if stored is None and not late:
+        settings |= quantization_options(quantization, str(kind).removeprefix("torch."))
     with _quiet(sum(file.stat().st_size for file in weights) < _QUIET_BELOW), _load_errors(base, folder, head):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        settings |= {} if stored is None else stored_options(stored, folder)
         model, info = _HEADS[head].from_pretrained(folder, output_loading_info=True, **settings)
     if info["missing_keys"]:
         raise InputError(
             f"{base} is not a complete {_HEAD_NAMES[head]}: {len(info['missing_keys'])} weights are not in it, such "
             f"as {min(info['missing_keys'])}; {_MISTAKEN[head]}"
         )
-    revision = embedded_digest(folder) if base == DEFAULT_MODEL else folder_digest(folder)
     if adapter is not None:
-        model = _with_adapter(model, adapter, merge=kind == torch.float32)
-        revision = hashlib.sha256(f"{revision}+{folder_digest(adapter)}".encode()).hexdigest()
+        exact = kind == torch.float32 and stored is None and quantization == "none"
+        model = _with_adapter(model, adapter, merge=exact or late)
+    if late:
+        quantize_int8(model)
     if model.can_generate():
         model.generation_config = _plain_generation_config(model.generation_config)
+    revision = _revision(base, folder, adapter, quantization)
     return LocalModel(model=model.eval(), tokenizer=tokenizer, revision=revision, name=name)
 
 
-def _split_adapter(name: str, adapter: Path | None) -> tuple[str, Path | None]:
+def _settings(dtype: torch.dtype, place: torch.device, attention: Attention | None) -> dict[str, Any]:
+    """What every checkpoint is loaded with; without an attention it is what the architecture prefers."""
+    settings: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "local_files_only": True,
+    }
+    if attention is not None:
+        settings["attn_implementation"] = _attention(attention, place, dtype)
+    return settings
+
+
+def _revision(base: str, folder: Path, adapter: Path | None, quantization: Quantization) -> str:
+    """Digest of what was loaded; it ends in the quantisation that was made of it, if any."""
+    revision = embedded_digest(folder) if base == DEFAULT_MODEL else folder_digest(folder)
+    if adapter is not None:
+        revision = hashlib.sha256(f"{revision}+{folder_digest(adapter)}".encode()).hexdigest()
+    return revision if quantization == "none" else f"{revision}-{quantization}"
+
+
+def split_adapter(name: str, adapter: Path | None) -> tuple[str, Path | None]:
     """Base model and adapter; a folder with an adapter and no model names its own base."""
     folder = checkpoint_folder(name)
     settings = None if folder is None else folder / "adapter_config.json"
@@ -163,7 +196,7 @@ def _split_adapter(name: str, adapter: Path | None) -> tuple[str, Path | None]:
     return str(base), folder
 
 
-def _find(name: str) -> Path:
+def find_folder(name: str) -> Path:
     """Folder of the model: its own, the embedded one, or a snapshot in the hub's cache."""
     if name == DEFAULT_MODEL:
         return embedded_model_path()
@@ -210,9 +243,11 @@ def _weights(folder: Path, name: str) -> list[Path]:
     raise InputError(f"expected *.safetensors in {folder}, found no weights; is the download complete?")
 
 
-def _dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
+def _dtype(wanted: Dtype, device: torch.device, stored: StoredQuantization | None = None) -> torch.dtype:
     if wanted != "auto":
         return _DTYPES[wanted]
+    if stored is not None and stored.method == "gptq" and device.type == "cuda":
+        return torch.float16  # what its scales are stored in and its fast kernels compute in
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
 
