@@ -40,7 +40,7 @@ def score_labelled_only(model: PreTrainedModel) -> None:
             narrow.remove()
         return _output(logits, labels[:, 1:][mask], mask, total)
 
-    model.forward = forward  # type: ignore[method-assign]
+    model.forward = forward
 
 
 def _output(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor, total: Any) -> FusedCausalLMOutput:

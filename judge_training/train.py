@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
-from judge_training.distributed import joined
 from judge_training.examples import JudgeExample, read_examples, training_text
 from judge_training.scenarios.catalog import Catalog
-from judge_training.training_settings import JudgeTrainingSettings, LaunchSettings
+from judge_training.training_settings import JudgeTrainingSettings
 from rewards.errors import InputError, RunError
 from rewards.judges.chat_tokens import ChatEncoder
 from rewards.judges.config import Attention, Dtype
@@ -29,7 +28,10 @@ from rewards.protocol.render import Mode
 from rewards.protocol.spec import JudgeProtocol
 from rewards.protocol.write import rating_choices, verdict_choices
 from rewards.training.arguments import FIXED, OURS, check_options, common_arguments, quiet_deprecations, refusals
+from rewards.training.distributed import joined
+from rewards.training.launch_settings import LaunchSettings
 from rewards.training.running import TrainingResult, check_output, hold_out, run_trainer
+from rewards.training.sharding import shards
 from rewards.training.trainable import Trainable, choose_attention, load_trainable, weights_dtype
 
 if TYPE_CHECKING:
@@ -48,10 +50,6 @@ _OURS = OURS | {
     "packing_strategy": "packing",
 }
 _FIXED = FIXED | {
-    "deepspeed": "the `launch` section",
-    "fsdp": "the `launch` section",
-    "fsdp_config": "the `launch` section",
-    "ddp_find_unused_parameters": "the `launch` section",
     "dataset_text_field": "the job: examples are tokenised as the judge is asked",
     "dataset_kwargs": "the job: examples are tokenised as the judge is asked",
     "tf32": "the machine",
@@ -116,14 +114,13 @@ def train_judge(
     saved.
     """
     protocol, launch = protocol or builtin_protocol(), launch or LaunchSettings()
-    sharded = launch.strategy in ("zero2", "zero3")
     with joined(launch) as sharding:
         # The file is read in here, since the first process may have written it while the others waited.
         found = list(read_examples(examples)) if isinstance(examples, Path) else list(examples)
         if not found:
             raise RunError("expected judgments to train on, got none; see `autoj collect`, or name another file")
-        checkpoint = check_output(output, resume=resume)
-        precision = weights_dtype(dtype, settings.tuning, own_master=sharded)
+        checkpoint = check_output(output, resume=resume, launch=launch)
+        precision = weights_dtype(dtype, settings.tuning, own_master=shards(launch))
         packed = packs(settings.packing, choose_attention(attention, precision))
         arguments = _arguments(settings, output, dtype=dtype, trl=trl or {}, packing=packed, **sharding)
         judge = load_trainable(
@@ -134,7 +131,7 @@ def train_judge(
             dtype=dtype,
             attention=attention,
             four_bit=settings.four_bit,
-            own_master=sharded,
+            own_master=shards(launch),
         )
         tokenized = tokenize(found, judge.tokenizer, protocol, mode=mode, catalog=catalog, loss_on=settings.loss_on)
         kept = _that_fit(tokenized, settings.max_length)

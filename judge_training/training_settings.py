@@ -6,15 +6,11 @@ the defaults here suit LoRA on one device.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rewards.judges.config import Settings
 from rewards.training.settings import TrainingSettings
-
-Strategy = Literal["ddp", "zero2", "zero3", "fsdp2"]
 
 
 class JudgeTrainingSettings(TrainingSettings):
@@ -45,14 +41,3 @@ class JudgeTrainingSettings(TrainingSettings):
         if self.four_bit and self.tuning == "full":
             raise ValueError("expected `tuning: lora` with `four_bit`: weights held in 4 bits cannot be trained")
         return self
-
-
-class LaunchSettings(Settings):
-    """How many processes train together, and how they share the model; torchrun starts them."""
-
-    processes: int = Field(default=1, ge=1)
-    """Number of processes that the job must have been launched with; another number is refused."""
-    strategy: Strategy = "ddp"
-    """ddp: each has all; zero2 and zero3: DeepSpeed shards optimizer and gradients, zero3 weights too; fsdp2: GPUs."""
-    config: Path | None = None
-    """A DeepSpeed configuration (JSON) in place of the shipped one of the strategy."""

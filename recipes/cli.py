@@ -23,6 +23,7 @@ VERBS = {
     "select": "keep the best candidates, make preference pairs, put cases aside for a person",
     "evaluate-judge": "measure a judge against human labels",
     "certify": "measure a judge and write the certificate that training asks for",
+    "export": "save a judge as a model of its own, with protocol, certificate and model card",
     "import-protocol": "learn the released AUTO-J's prompts from your copy of its training file",
     "inspect": "draw judgments to read, stratified",
     "report": "write report.html of a run folder again",
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"autoj {version('autoj')}")
         return 0
     _share_cores()
+    _quieten_followers()
     return _guarded(arguments[0], arguments[1:])
 
 
@@ -55,6 +57,12 @@ def _share_cores() -> None:
     With another job on the same cores, spinning threads slow both down several times over.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _quieten_followers() -> None:
+    """Of several processes, only the first one shows progress; must be set before tqdm and datasets are loaded."""
+    if os.environ.get("RANK", "0") != "0":
+        os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:

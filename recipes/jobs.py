@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 
 from recipes import learning_stages as learning
-from recipes import selecting, stages
+from recipes import selecting, stages, together
 from recipes.certified import require_certificate
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
+from recipes.rounds import RoundedRecipe, in_rounds
 from recipes.schema import (
     BestOfNRecipe,
     CollectRecipe,
     DPORecipe,
     FilterRecipe,
     JudgeRecipe,
+    KTORecipe,
     QuickstartRecipe,
     Recipe,
     RejectionSamplingRecipe,
@@ -24,7 +26,6 @@ from recipes.schema import (
     TrainingRecipe,
     TrainJudgeRecipe,
 )
-from rewards.errors import InputError
 from rewards.types import Candidate, Prompt
 from rl.run_folder import RunFolder
 from rl.tracking import Tracker
@@ -36,16 +37,8 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
     Raises InputError for what the user can fix and RunError when the run fails; what was finished is kept, and
     the same recipe with `resume` goes on from there.
     """
-    if isinstance(recipe, TrainJudgeRecipe):
-        from recipes import judge_stages
-
-        if judge_stages.trains_along(recipe):
-            return judge_stages.train_along(recipe, resume=resume)
-    elif (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-        raise InputError(
-            f"expected one process for a {recipe.recipe} recipe, got {processes}: only train_judge runs under "
-            "torchrun so far; start it with autoj run"
-        )
+    if together.only_trains(recipe):
+        return together.train_along(recipe, resume=resume)
     config = recipe.model_dump(mode="json")
     with (
         opened_run(recipe, resume=resume, clean=clean) as run,
@@ -72,10 +65,8 @@ def _work(job: Job, recipe: Recipe) -> None:
             _select(job, recipe)
         case BestOfNRecipe():
             _best_of_n(job, recipe)
-        case RejectionSamplingRecipe():
-            _rejection_sampling(job, recipe)
-        case DPORecipe():
-            _dpo(job, recipe)
+        case DPORecipe() | KTORecipe() | RejectionSamplingRecipe():
+            _learn_in_rounds(job, recipe)
         case CollectRecipe():
             from recipes.collecting import collect_examples
 
@@ -104,8 +95,12 @@ def _sample_and_judge(job: Job, recipe: SamplingRecipe, *, held_out: int) -> tup
     if isinstance(recipe, TrainingRecipe):
         require_certificate(job, recipe)
     prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
+    return _judged(job, recipe, prompts), rest
+
+
+def _judged(job: Job, recipe: SamplingRecipe, prompts: Sequence[Prompt]) -> Judged:
     candidates = stages.sample_candidates(job, recipe.policy, recipe.sampling, prompts, seed=recipe.seed)
-    return Judged(job, recipe, prompts, candidates), rest
+    return Judged(job, recipe, list(prompts), candidates)
 
 
 def _quickstart(job: Job, recipe: QuickstartRecipe) -> None:
@@ -114,7 +109,7 @@ def _quickstart(job: Job, recipe: QuickstartRecipe) -> None:
     table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
     selecting.select_candidates(job, table, recipe.select)
     selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
-    learning.train_on_pairs(job, recipe.policy, recipe.train, recipe.trl)
+    learning.train(job, recipe)
     _evaluate(job, recipe, held_out)
 
 
@@ -149,25 +144,26 @@ def _filter(job: Job, recipe: FilterRecipe) -> None:
     selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, None)
 
 
-def _rejection_sampling(job: Job, recipe: RejectionSamplingRecipe) -> None:
-    judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
+def _learn_in_rounds(job: Job, recipe: RoundedRecipe) -> None:
+    require_certificate(job, recipe)
+    held_out = recipe.evaluate.prompts
+    prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
+    in_rounds(job, recipe, prompts, _learn)
+    _evaluate(job, recipe, rest)
+
+
+def _learn(job: Job, recipe: RoundedRecipe, prompts: Sequence[Prompt]) -> None:
+    """One round of DPO, KTO or rejection sampling."""
+    judged = _judged(job, recipe, prompts)
     table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
-    selecting.select_candidates(job, table, recipe.select)
-    learning.train_on_selected(job, recipe.policy, recipe.train, recipe.trl)
-    _evaluate(job, recipe, held_out)
+    if isinstance(recipe, DPORecipe):
+        selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
+    else:
+        selecting.select_candidates(job, table, recipe.select)
+    learning.train(job, recipe)
 
 
-def _dpo(job: Job, recipe: DPORecipe) -> None:
-    judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
-    table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
-    selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
-    learning.train_on_pairs(job, recipe.policy, recipe.train, recipe.trl)
-    _evaluate(job, recipe, held_out)
-
-
-def _evaluate(
-    job: Job, recipe: QuickstartRecipe | RejectionSamplingRecipe | DPORecipe, held_out: list[Prompt]
-) -> None:
+def _evaluate(job: Job, recipe: learning.PolicyRecipe, held_out: list[Prompt]) -> None:
     learning.evaluate(
         job,
         recipe.policy,

@@ -1,7 +1,6 @@
 """The arrows of training a judge: examples -> trained judge -> its answers and judgments on held-out examples.
 
-Launched by torchrun, every process trains, and only the first one reads data, judges and writes the run folder: the
-others wait for it at the start of the training and end with it. That is why they share no other stage.
+Of several processes, all call `train_judge`; only the first one does the rest (`recipes.together`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from judge_training.data.split import split_examples
 from judge_training.data.swap import with_swaps
-from judge_training.distributed import check_launch, process_rank
 from judge_training.examples import JudgeExample, read_examples, write_examples
 from judge_training.scenarios import Catalog, load_scenarios
 from judge_training.written_answers import write_answers
@@ -39,20 +37,6 @@ if TYPE_CHECKING:
     from rewards.training.running import TrainingResult
 
 BUNDLED_EXAMPLES = Path(__file__).parent / "data" / "judge_examples.jsonl"
-
-
-def trains_along(recipe: TrainJudgeRecipe) -> bool:
-    """Whether this process only trains along with the first one. Raises as `check_launch` does."""
-    check_launch(recipe.launch)
-    return process_rank() > 0
-
-
-def train_along(recipe: TrainJudgeRecipe, *, resume: bool) -> RunFolder:
-    """The part of every process but the first; nothing where an earlier start has finished the training."""
-    run = RunFolder(recipe.output)
-    if not (resume and "train" in run.finished()):
-        _train(run, recipe)
-    return run
 
 
 def prepare_examples(job: Job, recipe: TrainJudgeRecipe) -> list[JudgeExample]:
@@ -157,7 +141,7 @@ def train(job: Job, recipe: TrainJudgeRecipe) -> None:
     from rl.tracking import trainer_callback
 
     with job.stage("train", "Training the judge") as counts:
-        result = _train(job.run, recipe, callbacks=[trainer_callback(job.tracker, "train")])
+        result = train_only(job.run, recipe, callbacks=[trainer_callback(job.tracker, "train")])
         counts.update(training_counts(result))
         counts.update(left_out=result.left_out, tokens_per_second=result.tokens / result.seconds)
     if not result.packed:
@@ -165,7 +149,8 @@ def train(job: Job, recipe: TrainJudgeRecipe) -> None:
     job.tracker.artifact("model", job.run.trained_judge, inputs=[job.run.examples])
 
 
-def _train(run: RunFolder, recipe: TrainJudgeRecipe, callbacks: Sequence[TrainerCallback] = ()) -> TrainingResult:
+def train_only(run: RunFolder, recipe: TrainJudgeRecipe, callbacks: Sequence[TrainerCallback] = ()) -> TrainingResult:
+    """Fine-tuning on the run's examples. Every process of the job must call it."""
     from judge_training.train import train_judge
 
     return train_judge(

@@ -1,8 +1,13 @@
-"""The arrows after selection: a trained policy, and the trained policy against the one it started from."""
+"""The arrows after selection: a trained policy, and the trained policy against the one it started from.
+
+Of several processes, all train; the first one does so as a stage of its run (`train`), the others only train along
+(`recipes.together`). Both call the same `PolicyTraining`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,24 +15,33 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import JsonValue
 
 from recipes.job import Job
-from recipes.schema import EvaluationSettings, FailureSettings, PolicySettings, SamplingSettings
+from recipes.schema import (
+    DPORecipe,
+    EvaluationSettings,
+    FailureSettings,
+    KTORecipe,
+    PolicySettings,
+    QuickstartRecipe,
+    RejectionSamplingRecipe,
+    SamplingSettings,
+)
 from recipes.stages import comparison_rows, draw, open_judge
 from rewards.jsonl import write_records
 from rewards.judges.config import Attention, Dtype, JudgeSettings
 from rewards.judging import compare_to_file
+from rewards.training.launch_settings import LaunchSettings
 from rewards.types import Candidate, Prompt
 from rl.evaluate import SameTextTies, match, summarise
 from rl.results import Evaluation
 from rl.run_folder import RunFolder
 from rl.training import TrainingResult
-from rl.training_settings import DPOSettings, SFTSettings
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
 class _Train(Protocol):
-    """A trainer of a policy on the records of a file: DPO, fine-tuning."""
+    """A trainer of a policy on the records of a file: DPO, fine-tuning, KTO."""
 
     def __call__(
         self,
@@ -40,48 +54,69 @@ class _Train(Protocol):
         attention: Attention,
         output: Path,
         trl: Mapping[str, JsonValue] | None,
+        launch: LaunchSettings | None,
         callbacks: Sequence[TrainerCallback],
         resume: bool,
     ) -> TrainingResult: ...
 
 
-def train_on_pairs(job: Job, policy: PolicySettings, train: DPOSettings, trl: Mapping[str, JsonValue]) -> None:
-    """DPO on the run's pairs."""
+PolicyRecipe = QuickstartRecipe | RejectionSamplingRecipe | DPORecipe | KTORecipe
+"""Recipes that train a policy on a file of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTraining:
+    """The training of a recipe: which trainer, on which file."""
+
+    title: str
+    data: Path
+    trainer: _Train
+
+    def __call__(
+        self, recipe: PolicyRecipe, output: Path, callbacks: Sequence[TrainerCallback] = ()
+    ) -> TrainingResult:
+        """Train, going on from the last checkpoint in `output`. Every process of the job must call it."""
+        return self.trainer(
+            self.data,
+            model=recipe.policy.model,
+            adapter=recipe.policy.adapter,
+            dtype=recipe.policy.dtype,
+            attention=recipe.policy.attention,
+            output=output,
+            trl=recipe.trl,
+            launch=recipe.launch,
+            callbacks=callbacks,
+            resume=True,
+        )
+
+
+def policy_training(run: RunFolder, recipe: PolicyRecipe) -> PolicyTraining:
+    """DPO on the run's pairs, or fine-tuning or KTO on its selected candidates."""
+    if isinstance(recipe, RejectionSamplingRecipe):
+        from rl.rejection_sampling import train_on_selected
+
+        tune = partial(train_on_selected, settings=recipe.train)
+        return PolicyTraining("Fine-tuning on the selected responses", run.selected, tune)
+    if isinstance(recipe, KTORecipe):
+        from rl.kto import train_kto
+
+        return PolicyTraining("Training with KTO", run.selected, partial(train_kto, settings=recipe.train))
     from rl.dpo import train_dpo
 
-    _train(job, "Training with DPO", partial(train_dpo, settings=train), job.run.pairs, policy, trl)
+    return PolicyTraining("Training with DPO", run.pairs, partial(train_dpo, settings=recipe.train))
 
 
-def train_on_selected(job: Job, policy: PolicySettings, train: SFTSettings, trl: Mapping[str, JsonValue]) -> None:
-    """Supervised fine-tuning on the run's selected candidates."""
-    from rl import rejection_sampling
-
-    tune = partial(rejection_sampling.train_on_selected, settings=train)
-    _train(job, "Fine-tuning on the selected responses", tune, job.run.selected, policy, trl)
-
-
-def _train(
-    job: Job, title: str, train: _Train, data: Path, policy: PolicySettings, trl: Mapping[str, JsonValue]
-) -> None:
-    """Train the policy on one file of the run, going on from its last checkpoint."""
+def train(job: Job, recipe: PolicyRecipe) -> None:
+    """The training as a stage of the run, together with the other processes where there are any."""
     if job.done("train"):
         return
     from rl.tracking import trainer_callback
 
-    with job.stage("train", title) as counts:
-        result = train(
-            data,
-            model=policy.model,
-            adapter=policy.adapter,
-            dtype=policy.dtype,
-            attention=policy.attention,
-            output=job.run.policy,
-            trl=trl,
-            callbacks=[trainer_callback(job.tracker, "train")],
-            resume=True,
-        )
+    training = policy_training(job.run, recipe)
+    with job.stage("train", training.title) as counts:
+        result = training(recipe, job.run.policy, callbacks=[trainer_callback(job.tracker, job.named("train"))])
         counts.update(training_counts(result))
-    job.tracker.artifact("model", job.run.policy, inputs=[data])
+    job.tracker.artifact("model", job.run.policy, inputs=[training.data])
 
 
 def training_counts(result: TrainingResult) -> dict[str, int | float]:
@@ -126,7 +161,7 @@ def evaluate(
             counts.update(wins=result.wins, losses=result.losses, ties=result.ties, abstained=result.abstained)
             if result.win_rate is not None:
                 counts.update(win_rate=result.win_rate.value)
-        job.tracker.samples("evaluate", comparison_rows(items, comparisons))
+        job.tracker.samples(job.named("evaluate"), comparison_rows(items, comparisons))
     return Evaluation.model_validate_json(run.evaluation.read_bytes())
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ NOT_IN_DIGEST = (
 )
 """Keys that may differ when a run is resumed, since no result depends on them: where it lies, who watches it, what it
 may cost, when it is given up, what is known of the judge, and how hard machine and server are driven."""
+
+_STEP = (("launch", "processes"), ("train", "batch_size"), ("train", "gradient_accumulation"))
+"""Keys of which only the product matters: the examples behind one optimizer step. So a run that is resumed on twice as
+many processes with half the batch is the same run."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -161,7 +166,7 @@ def settings_class(annotation: Any) -> type[BaseModel] | None:
 
 def recipe_digest(recipe: Recipe) -> str:
     """SHA-256 of everything in the resolved recipe that changes its results."""
-    content = _in_digest(recipe.model_dump(mode="json"))
+    content = _in_digest(_by_step(recipe.model_dump(mode="json")))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -170,18 +175,37 @@ def _in_digest(content: Mapping[str, JsonValue], prefix: str = "") -> dict[str, 
     return {k: _in_digest(v, f"{prefix}{k}.") if isinstance(v, dict) else v for k, v in kept.items()}
 
 
-def differing_keys(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue], prefix: str = "") -> list[str]:
+def _by_step(content: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The recipe with the examples of a step in place of the keys that make them (see `_STEP`).
+
+    Not with `batch_by_length`, where the size of a batch decides which examples are in it.
+    """
+    train, launch = content.get("train"), content.get("launch")
+    if not isinstance(train, dict) or not isinstance(launch, dict) or train.get("batch_by_length"):
+        return dict(content)
+    sections = {"train": dict(train), "launch": dict(launch)}
+    sizes = [sections[section].pop(key, 1) for section, key in _STEP]
+    return {**content, **sections, "examples_a_step": math.prod(one for one in sizes if isinstance(one, int))}
+
+
+def differing_keys(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue]) -> list[str]:
     """Dotted names of the keys whose values differ, leaving out those outside the digest."""
-    names: list[str] = []
+    same_step = _by_step(old).get("examples_a_step") == _by_step(new).get("examples_a_step") is not None
+    left_out = {".".join(key) for key in _STEP} if same_step else set()
+    return [text for name, text in _differences(old, new) if name not in left_out]
+
+
+def _differences(
+    old: Mapping[str, JsonValue], new: Mapping[str, JsonValue], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
     for key in sorted(set(old) | set(new)):
-        if f"{prefix}{key}" in NOT_IN_DIGEST:
+        name, before, after = f"{prefix}{key}", old.get(key), new.get(key)
+        if name in NOT_IN_DIGEST:
             continue
-        before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            names += differing_keys(before, after, f"{prefix}{key}.")
+            yield from _differences(before, after, f"{name}.")
         elif before != after:
-            names.append(f"{prefix}{key} ({json.dumps(before)} -> {json.dumps(after)})")
-    return names
+            yield name, f"{name} ({json.dumps(before)} -> {json.dumps(after)})"
 
 
 def recipe_head(path: Path) -> str:

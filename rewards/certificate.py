@@ -137,8 +137,10 @@ def find_certificate(settings: JudgeSettings, named: Path | None = None) -> Path
     if settings.backend == "scripted":
         return None
     folder = settings.adapter or checkpoint_folder(settings.model)
-    file = None if folder is None else folder / CERTIFICATE_FILE
-    return file if file is not None and file.is_file() else None
+    if folder is None:
+        return None
+    file = folder / CERTIFICATE_FILE
+    return file if file.is_file() else None
 
 
 def check_certificate(path: Path, judge: Judge) -> JudgeCertificate:

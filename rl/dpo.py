@@ -20,6 +20,8 @@ from rewards.errors import InputError, RunError
 from rewards.jsonl import read_records
 from rewards.judges.config import Attention, Dtype
 from rewards.training.arguments import quiet_deprecations, refusals
+from rewards.training.distributed import joined
+from rewards.training.launch_settings import LaunchSettings
 from rewards.types import Pair
 from rl.training import (
     TrainingResult,
@@ -47,6 +49,7 @@ def train_dpo(
     adapter: Path | None = None,
     dtype: Dtype = "auto",
     attention: Attention = "auto",
+    launch: LaunchSettings | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     resume: bool = False,
 ) -> TrainingResult:
@@ -56,46 +59,57 @@ def train_dpo(
     model: a folder, a hub id, or the embedded default model's name; with `adapter`, training goes on with it and
         the reference is the policy as it starts.
     trl: further keys of TRL's DPOConfig.
+    launch: with several processes, each of them must call this.
     resume: go on from the newest whole checkpoint in `output`, if there is one; the result is that of a run
         which was never stopped.
     Checkpoints lie in `output`/checkpoints. Raises RunError without pairs or at a NaN, InputError for settings
     or pairs that cannot be used, KeyboardInterrupt after a Ctrl-C with the step under way saved.
     """
-    found = list(read_records(pairs, Pair)) if isinstance(pairs, Path) else list(pairs)
-    if not found:
-        raise RunError(
-            "expected preference pairs to train on, got none: the judge's rewards left no pair with a better and a "
-            "worse response. Sample more candidates, lower the margin, or read the manifest for the reasons"
+    launch = launch or LaunchSettings()
+    with joined(launch) as sharding:
+        # The file is read in here, since the first process may have written it while the others waited.
+        found = list(read_records(pairs, Pair)) if isinstance(pairs, Path) else list(pairs)
+        if not found:
+            raise RunError(
+                "expected preference pairs to train on, got none: the judge's rewards left no pair with a better and "
+                "a worse response. Sample more candidates, lower the margin, or read the manifest for the reasons"
+            )
+        check_prompts({pair.id: pair.messages for pair in found})
+        checkpoint = check_output(output, resume=resume, launch=launch)
+        arguments = trainer_arguments(
+            "dpo",
+            settings,
+            output,
+            dtype=dtype,
+            trl=trl or {},
+            beta=settings.beta,
+            loss_type=[settings.loss_type],
+            **sharding,
         )
-    check_prompts({pair.id: pair.messages for pair in found})
-    checkpoint = check_output(output, resume=resume)
-    arguments = trainer_arguments(
-        "dpo", settings, output, dtype=dtype, trl=trl or {}, beta=settings.beta, loss_type=[settings.loss_type]
-    )
-    policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention)
-    held_out = hold_out([pair.prompt_id for pair in found], settings.eval_fraction, settings.seed)
-    from trl import DPOTrainer
+        policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention, launch=launch)
+        held_out = hold_out([pair.prompt_id for pair in found], settings.eval_fraction, settings.seed)
+        from trl import DPOTrainer
 
-    with refusals("these pairs with this policy"):
-        trainer = DPOTrainer(
-            model=policy.model,
-            args=arguments,
-            train_dataset=_dataset([pair for pair in found if pair.prompt_id not in held_out]),
-            eval_dataset=_dataset([pair for pair in found if pair.prompt_id in held_out]) if held_out else None,
-            processing_class=policy.tokenizer,
-            peft_config=policy.peft_config,
+        with refusals("these pairs with this policy"):
+            trainer = DPOTrainer(
+                model=policy.model,
+                args=arguments,
+                train_dataset=_dataset([pair for pair in found if pair.prompt_id not in held_out]),
+                eval_dataset=_dataset([pair for pair in found if pair.prompt_id in held_out]) if held_out else None,
+                processing_class=policy.tokenizer,
+                peft_config=policy.peft_config,
+            )
+        used = [trainer.train_dataset] + ([trainer.eval_dataset] if held_out else [])
+        check_signal([pair.id for pair in found], used, settings.max_length)
+        return run_trainer(
+            trainer,
+            kind="dpo",
+            model=model,
+            output=output,
+            settings=settings,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
         )
-    used = [trainer.train_dataset] + ([trainer.eval_dataset] if held_out else [])
-    check_signal([pair.id for pair in found], used, settings.max_length)
-    return run_trainer(
-        trainer,
-        kind="dpo",
-        model=model,
-        output=output,
-        settings=settings,
-        checkpoint=checkpoint,
-        callbacks=callbacks,
-    )
 
 
 def _dataset(pairs: Sequence[Pair]) -> Any:

@@ -19,6 +19,8 @@ from rewards.jsonl import read_records
 from rewards.judges.config import Attention, Dtype
 from rewards.select import Selected
 from rewards.training.arguments import quiet_deprecations, refusals
+from rewards.training.distributed import joined
+from rewards.training.launch_settings import LaunchSettings
 from rl.training import (
     TrainingResult,
     check_output,
@@ -45,6 +47,7 @@ def train_on_selected(
     adapter: Path | None = None,
     dtype: Dtype = "auto",
     attention: Attention = "auto",
+    launch: LaunchSettings | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     resume: bool = False,
 ) -> TrainingResult:
@@ -53,45 +56,50 @@ def train_on_selected(
     selected: records, or the file of them. The other arguments, the files and the errors are those of
     `rl.dpo.train_dpo`; `trl` holds keys of TRL's SFTConfig.
     """
-    found = list(read_records(selected, Selected)) if isinstance(selected, Path) else list(selected)
-    if not found:
-        raise RunError(
-            "expected selected responses to train on, got none: no candidate passed the selection. Lower its "
-            "threshold, sample more candidates, or read the manifest for the reasons"
+    launch = launch or LaunchSettings()
+    with joined(launch) as sharding:
+        # The file is read in here, since the first process may have written it while the others waited.
+        found = list(read_records(selected, Selected)) if isinstance(selected, Path) else list(selected)
+        if not found:
+            raise RunError(
+                "expected selected responses to train on, got none: no candidate passed the selection. Lower its "
+                "threshold, sample more candidates, or read the manifest for the reasons"
+            )
+        check_prompts({row.candidate_id: row.messages for row in found})
+        checkpoint = check_output(output, resume=resume, launch=launch)
+        arguments = trainer_arguments(
+            "sft", settings, output, dtype=dtype, trl=trl or {}, completion_only_loss=True, **sharding
         )
-    check_prompts({row.candidate_id: row.messages for row in found})
-    checkpoint = check_output(output, resume=resume)
-    arguments = trainer_arguments("sft", settings, output, dtype=dtype, trl=trl or {}, completion_only_loss=True)
-    policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention)
-    held_out = hold_out([row.prompt_id for row in found], settings.eval_fraction, settings.seed)
-    from trl import SFTTrainer
+        policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention, launch=launch)
+        held_out = hold_out([row.prompt_id for row in found], settings.eval_fraction, settings.seed)
+        from trl import SFTTrainer
 
-    with refusals("these responses with this policy"):
-        trainer = SFTTrainer(
-            model=policy.model,
-            args=arguments,
-            train_dataset=_dataset([row for row in found if row.prompt_id not in held_out]),
-            eval_dataset=_dataset([row for row in found if row.prompt_id in held_out]) if held_out else None,
-            processing_class=policy.tokenizer,
-            peft_config=policy.peft_config,
+        with refusals("these responses with this policy"):
+            trainer = SFTTrainer(
+                model=policy.model,
+                args=arguments,
+                train_dataset=_dataset([row for row in found if row.prompt_id not in held_out]),
+                eval_dataset=_dataset([row for row in found if row.prompt_id in held_out]) if held_out else None,
+                processing_class=policy.tokenizer,
+                peft_config=policy.peft_config,
+            )
+        examples = len(found) - sum(row.prompt_id in held_out for row in found)
+        kept = examples if arguments.packing else len(trainer.train_dataset)
+        if kept == 0:
+            raise InputError(
+                f"expected responses that begin within max_length = {settings.max_length} tokens, but every one of "
+                f"the {examples} prompts is longer than that. Raise max_length"
+            )
+        return run_trainer(
+            trainer,
+            left_out=examples - kept,
+            kind="sft",
+            model=model,
+            output=output,
+            settings=settings,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
         )
-    examples = len(found) - sum(row.prompt_id in held_out for row in found)
-    kept = examples if arguments.packing else len(trainer.train_dataset)
-    if kept == 0:
-        raise InputError(
-            f"expected responses that begin within max_length = {settings.max_length} tokens, but every one of the "
-            f"{examples} prompts is longer than that. Raise max_length"
-        )
-    return run_trainer(
-        trainer,
-        left_out=examples - kept,
-        kind="sft",
-        model=model,
-        output=output,
-        settings=settings,
-        checkpoint=checkpoint,
-        callbacks=callbacks,
-    )
 
 
 def _dataset(selected: Sequence[Selected]) -> Any:

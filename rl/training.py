@@ -1,4 +1,4 @@
-"""What DPO and fine-tuning of a policy share beside `rewards.training`: TRL's config classes and the prompts' check.
+"""What DPO, KTO and fine-tuning of a policy share beside `rewards.training`: TRL's config classes, the prompts' check.
 
 The trainers are TRL's own, used and not subclassed. trl is imported inside functions.
 """
@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from rewards.errors import InputError
 from rewards.judges.config import Attention, Dtype
 from rewards.training.arguments import FIXED, OURS, check_options, common_arguments, refusals
+from rewards.training.launch_settings import LaunchSettings
 from rewards.training.running import (
     RESULT_FILE,
     TrainingResult,
@@ -22,6 +23,7 @@ from rewards.training.running import (
     last_checkpoint,
     run_trainer,
 )
+from rewards.training.sharding import shards
 from rewards.training.trainable import Trainable, check_chat_template, load_trainable
 from rewards.types import Message
 from rl.training_settings import TrainingSettings
@@ -39,13 +41,13 @@ __all__ = [
     "trainer_arguments",
 ]
 
-PolicyKind = Literal["dpo", "sft"]
+PolicyKind = Literal["dpo", "sft", "kto"]
 
 
 def _config_class(kind: PolicyKind) -> type[Any]:
-    from trl import DPOConfig, SFTConfig
+    from trl import DPOConfig, KTOConfig, SFTConfig
 
-    classes: dict[PolicyKind, type[Any]] = {"dpo": DPOConfig, "sft": SFTConfig}
+    classes: dict[PolicyKind, type[Any]] = {"dpo": DPOConfig, "sft": SFTConfig, "kto": KTOConfig}
     return classes[kind]
 
 
@@ -56,7 +58,7 @@ def check_trl(kind: PolicyKind, trl: Mapping[str, JsonValue]) -> dict[str, Any]:
     """
     if not trl:
         return {}
-    own = {"beta": "beta", "loss_type": "loss_type"} if kind == "dpo" else {}
+    own = {} if kind == "sft" else {"beta": "beta", "loss_type": "loss_type"}
     return check_options(_config_class(kind), trl, ours=OURS | own, fixed=FIXED)
 
 
@@ -77,11 +79,23 @@ def trainer_arguments(
 
 
 def load_policy(
-    model: str, adapter: Path | None, settings: TrainingSettings, *, dtype: Dtype, attention: Attention
+    model: str,
+    adapter: Path | None,
+    settings: TrainingSettings,
+    *,
+    dtype: Dtype,
+    attention: Attention,
+    launch: LaunchSettings | None = None,
 ) -> Trainable:
     """The policy to train; see `rewards.training.trainable.load_trainable`. It must have a chat template."""
     policy = load_trainable(
-        model, adapter, tuning=settings.tuning, lora=settings.lora, dtype=dtype, attention=attention
+        model,
+        adapter,
+        tuning=settings.tuning,
+        lora=settings.lora,
+        dtype=dtype,
+        attention=attention,
+        own_master=launch is not None and shards(launch),
     )
     check_chat_template(policy, model)
     return policy

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from recipes.commands.shortcut import show_keys
+from recipes.launcher import launch, split_flags
 from recipes.loading import find_recipe, load_recipe, recipe_head
 from rewards.errors import InputError
 
+SWITCHES = ("--resume", "--clean")
 USAGE = """usage: autoj run RECIPE [--key value ...] [--output FOLDER] [--resume | --clean]
+       autoj run RECIPE --nproc N [--strategy S] [--nnodes M --rdzv HOST:PORT] [--key value ...]
 
 RECIPE is a YAML file or the short name of a shipped recipe (autoj list).
 --key value   set any key of the recipe, dotted: --train.beta 0.2 --judge.mode critique
 --output DIR  the run folder
 --resume      go on with a run that was stopped; nothing finished is done again
 --clean       remove the run folder first
+--nproc N     train on N processes of this machine, one for each GPU (recipes that train: judge, rft, dpo, quickstart)
+--strategy S  how they share the model: ddp, zero2, zero3 (DeepSpeed) or fsdp2 (GPUs only)
+--nnodes M --rdzv HOST:PORT   on M machines: the same command on each, HOST one of them, PORT a free port there
 autoj run RECIPE --help lists the keys of that recipe."""
 
 
@@ -24,11 +30,14 @@ def main(arguments: list[str]) -> int:
     name, flags = arguments[0], arguments[1:]
     if "-h" in flags or "--help" in flags:
         return _show_keys(name)
-    resume, clean = "--resume" in flags, "--clean" in flags
-    recipe = load_recipe(name, [flag for flag in flags if flag not in ("--resume", "--clean")])
+    switches = [flag for flag in flags if flag in SWITCHES]
+    world, rest = split_flags([flag for flag in flags if flag not in SWITCHES])
+    if world is not None:
+        return launch(name, rest, world, switches=switches)
+    recipe = load_recipe(name, rest)
     from recipes.jobs import run_recipe
 
-    run_recipe(recipe, resume=resume, clean=clean)
+    run_recipe(recipe, resume="--resume" in switches, clean="--clean" in switches)
     return 0
 
 

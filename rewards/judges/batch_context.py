@@ -27,9 +27,9 @@ class BatchContext:
     def __init__(self, local: LocalModel, contexts: Sequence[list[int]]) -> None:
         self._local = local
         self._contexts = contexts
-        cache = DynamicCache(config=local.model.config)
-        self._plain = all(type(layer) is DynamicLayer for layer in cache.layers)
-        if self._plain:
+        cache = plain_cache(local)
+        self._plain = cache is not None
+        if cache is not None:
             self._cache = cache
             self._fill()
 
@@ -48,19 +48,12 @@ class BatchContext:
 
     def _fill(self) -> None:
         """Put the contexts into the cache: the shared beginning once, the rest left-padded after it."""
-        size = len(self._contexts)
-        shared = shared_length(self._contexts)
-        if size == 1 or shared < _WORTH_SHARING:
-            shared = 0
-        if shared:
-            prefix = self._tensor([self._contexts[0][:shared]])
-            self._forward(prefix, torch.ones_like(prefix), torch.arange(shared, device=prefix.device)[None])
-            self._cache.batch_repeat_interleave(size)
+        shared = share_beginning(self._local, self._contexts, self._cache)
         rows, mask = left_padded([context[shared:] for context in self._contexts], self._local.pad_id)
         rows, mask = rows.to(self._local.device), mask.to(self._local.device)
         self._lengths = mask.sum(-1) + shared
         positions = _positions(mask) + shared
-        self._mask = torch.cat([mask.new_ones((size, shared)), mask], dim=1)
+        self._mask = torch.cat([mask.new_ones((len(rows), shared)), mask], dim=1)
         self._first = self._forward(rows, self._mask, positions)
 
     def _forward(self, rows: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -91,6 +84,25 @@ class BatchContext:
         return torch.tensor(rows, dtype=torch.long, device=self._local.device)
 
 
+def plain_cache(local: LocalModel) -> DynamicCache | None:
+    """An empty cache that can be repeated and cropped; None for a model that keeps something else."""
+    cache = DynamicCache(config=local.model.config)
+    return cache if all(type(layer) is DynamicLayer for layer in cache.layers) else None
+
+
+def share_beginning(local: LocalModel, contexts: Sequence[list[int]], cache: DynamicCache) -> int:
+    """Put the tokens that all contexts begin with into an empty cache, for each of them; returns how many.
+
+    They are computed once. 0, and the cache stays empty, where that saves next to nothing.
+    """
+    shared = worth_sharing(contexts)
+    if shared:
+        prefix = torch.tensor([contexts[0][:shared]], dtype=torch.long, device=local.device)
+        local.model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(len(contexts))
+    return shared
+
+
 def _positions(mask: torch.Tensor) -> torch.Tensor:
     """Position of every token among the tokens that are no padding."""
     return (mask.cumsum(-1) - 1).clamp(min=0)
@@ -114,6 +126,12 @@ def shared_length(contexts: Sequence[list[int]]) -> int:
     return length
 
 
+def worth_sharing(contexts: Sequence[list[int]]) -> int:
+    """How many tokens of the beginning to compute once: 0 for a single context, or where too few are shared."""
+    shared = shared_length(contexts) if len(contexts) > 1 else 0
+    return shared if shared >= _WORTH_SHARING else 0
+
+
 def batches(contexts: Sequence[list[int]], size: int) -> Iterator[list[int]]:
     """Positions in batches of at most `size`, in the cheaper of two orders.
 
@@ -130,8 +148,7 @@ def batches(contexts: Sequence[list[int]], size: int) -> Iterator[list[int]]:
 
 
 def _computed(contexts: Sequence[list[int]]) -> int:
-    shared = shared_length(contexts) if len(contexts) > 1 else 0
-    shared = shared if shared >= _WORTH_SHARING else 0
+    shared = worth_sharing(contexts)
     return shared + len(contexts) * (max(len(context) for context in contexts) - shared)
 
 

@@ -3,7 +3,8 @@
 A draw is made by the Gumbel-max rule (add independent Gumbel noise to the log-probabilities and take the largest:
 an exact draw from the categorical distribution; Gumbel 1954, Maddison et al. 2014, arXiv 1411.0030), with noise from
 a generator seeded for that row. So the batch, its size and its order do not change what a row draws. Temperature,
-top-k and top-p are transformers' own; the decoding loop is `generate` of transformers.
+top-k and top-p are transformers' own; the decoding loop is `generate` of transformers. What all contexts of a batch
+begin with (the prompt that is sampled from, or the query whose responses are judged) is computed once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from transformers.generation.logits_process import (
 )
 
 from rewards.errors import RunError
-from rewards.judges.batch_context import left_padded
+from rewards.judges.batch_context import left_padded, plain_cache, share_beginning
 from rewards.judges.local_model import LocalModel
 
 
@@ -116,7 +117,6 @@ def generate(
         raise ValueError(f"expected one seed for each of {len(contexts)} contexts, got {seeds and len(seeds)}")
     draws = temperature > 0
     eos_ids = local.eos_ids
-    ids, mask = left_padded(contexts, local.pad_id)
     drawer = SeededDraw(
         warpers(temperature, top_p, top_k) if draws else None, seeds if draws else None, eos_ids, local.device
     )
@@ -124,9 +124,15 @@ def generate(
         do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=local.pad_id, eos_token_id=list(eos_ids) or None
     )
     with torch.inference_mode():
+        cache = plain_cache(local)
+        shared = 0 if cache is None else share_beginning(local, contexts, cache)
+        ids, mask = left_padded([context[shared:] for context in contexts], local.pad_id)
+        beginning = torch.tensor([contexts[0][:shared]] * len(contexts), dtype=torch.long)
+        ids, mask = torch.cat([beginning, ids], dim=1), torch.cat([torch.ones_like(beginning), mask], dim=1)
         output = local.model.generate(
             input_ids=ids.to(local.device),
             attention_mask=mask.to(local.device),
+            past_key_values=cache if shared else None,
             generation_config=config,
             logits_processor=LogitsProcessorList([drawer]),
         )

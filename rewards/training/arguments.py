@@ -52,6 +52,10 @@ FIXED = {
     "logging_nan_inf_filter": "the job: a NaN stops it",
     "save_only_model": "the job: a checkpoint must be resumable",
     "resume_from_checkpoint": "--resume",
+    "deepspeed": "the `launch` section",
+    "fsdp": "the `launch` section",
+    "fsdp_config": "the `launch` section",
+    "ddp_find_unused_parameters": "the `launch` section",
 }
 """TRL's key: what sets it instead."""
 

@@ -16,14 +16,16 @@ from pydantic import Field
 
 from rewards.errors import InputError, RunError, StorageError
 from rewards.training.arguments import CHECKPOINTS
+from rewards.training.launch_settings import LaunchSettings
 from rewards.training.settings import TrainingSettings
+from rewards.training.sharding import check_checkpoint
 from rewards.types import Record
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
     from transformers import Trainer, TrainerCallback
 
-Kind = Literal["dpo", "sft", "judge"]
+Kind = Literal["dpo", "sft", "kto", "judge"]
 RESULT_FILE = "training.json"
 
 
@@ -90,11 +92,16 @@ def last_checkpoint(output: Path) -> Path | None:
     return None
 
 
-def check_output(output: Path, *, resume: bool) -> Path | None:
-    """The checkpoint to go on from. Raises InputError when there is one and nobody asked to resume."""
+def check_output(output: Path, *, resume: bool, launch: LaunchSettings | None = None) -> Path | None:
+    """The checkpoint to go on from.
+
+    Raises InputError when there is one and nobody asked to resume, or when these processes cannot go on from it.
+    """
     checkpoint = last_checkpoint(output)
     if checkpoint is not None and not resume:
         raise InputError(f"{output} holds a checkpoint ({checkpoint.name}); resume it, or give another output folder")
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, launch or LaunchSettings())
     return checkpoint
 
 

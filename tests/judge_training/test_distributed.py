@@ -1,4 +1,4 @@
-"""Two processes train what one process trains, whatever they share; and no launch is silently another one.
+"""Two processes train the judge that one process trains, whatever they share.
 
 The processes are real and on the CPU (gloo); the ZeRO runs need DeepSpeed. One of them goes through the command, as
 `torchrun … -m recipes.cli run` does; what the others end with is judged by the first process alone.
@@ -18,13 +18,12 @@ from typing import Any
 import pytest
 import torch
 
-from judge_training.distributed import check_launch, deepspeed_config, joined
 from judge_training.examples import write_examples
 from judge_training.train import train_judge
-from judge_training.training_settings import JudgeTrainingSettings, LaunchSettings, Strategy
-from rewards.errors import InputError, MissingExtraError, MissingFileError
+from judge_training.training_settings import JudgeTrainingSettings
 from rewards.jsonl import read_records
 from rewards.judges.local_model import load_model
+from rewards.training.launch_settings import Strategy
 from rewards.types import Comparison
 from rl.run_folder import RunFolder
 from tests.judge_training.judge_examples import mixed
@@ -34,7 +33,6 @@ WORKER = Path(__file__).parent / "train_together.py"
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed"
 )
-on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU does")
 
 
 def settings_for(processes: int, **more: Any) -> JudgeTrainingSettings:
@@ -137,52 +135,3 @@ def test_the_command_trains_on_two_processes_and_one_writes(tiny_model: Path, tm
     assert json.loads((run.trained_judge / "training.json").read_text())["processes"] == 2
     assert len(list(read_records(run.comparisons, Comparison))) >= 1
     assert run.report.exists()
-
-
-# Launches that are not what was asked for
-
-
-def test_another_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with pytest.raises(InputError, match=r"expected 2 process\(es\) .*started with 1; start it with `torchrun"):
-        check_launch(LaunchSettings(processes=2))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match=r"expected 1 process\(es\).*started with 2"), joined(LaunchSettings()):
-        pass
-
-
-@on_cpu
-def test_fsdp2_is_refused_on_the_cpu() -> None:
-    with pytest.raises(InputError, match="on CPUs it is silently ignored and runs as DDP"):
-        check_launch(LaunchSettings(strategy="fsdp2"))
-
-
-def test_sharding_needs_torchrun_and_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(InputError, match="needs torchrun, also for one process"):
-        check_launch(LaunchSettings(strategy="zero2"))
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"autoj\[deepspeed\]"):
-        check_launch(LaunchSettings(strategy="zero3"))
-
-
-def test_a_deepspeed_configuration_is_of_the_strategy(tmp_path: Path) -> None:
-    for strategy, stage in (("zero2", 2), ("zero3", 3)):
-        shipped = deepspeed_config(LaunchSettings.model_validate({"strategy": strategy}))
-        assert shipped["zero_optimization"]["stage"] == stage
-    assert deepspeed_config(LaunchSettings(strategy="zero3"))["zero_optimization"][
-        "stage3_gather_16bit_weights_on_model_save"
-    ]
-    mine = tmp_path / "mine.json"
-    with pytest.raises(MissingFileError, match="found none"):
-        deepspeed_config(LaunchSettings(strategy="zero3", config=mine))
-    mine.write_text('{"zero_optimization": {"stage": 2}}')
-    assert deepspeed_config(LaunchSettings(strategy="zero2", config=mine)) == {"zero_optimization": {"stage": 2}}
-    with pytest.raises(InputError, match=r"expected ZeRO stage 3 .* got 2"):
-        deepspeed_config(LaunchSettings(strategy="zero3", config=mine))
-    mine.write_text("stage: 3")
-    with pytest.raises(InputError, match="is not JSON"):
-        deepspeed_config(LaunchSettings(strategy="zero3", config=mine))
-    with pytest.raises(InputError, match="needs strategy zero2 or zero3, got ddp"):
-        check_launch(LaunchSettings(config=mine))

@@ -12,12 +12,13 @@ import os
 import sys
 from pathlib import Path
 
-from judge_training.distributed import process_rank
 from judge_training.examples import read_examples
 from judge_training.train import train_judge
-from judge_training.training_settings import JudgeTrainingSettings, LaunchSettings
+from judge_training.training_settings import JudgeTrainingSettings
 from rewards.judges.base import RateItem
 from rewards.judges.load import load_judge
+from rewards.training.distributed import process_rank
+from rewards.training.launch_settings import LaunchSettings
 from rewards.types import Candidate
 
 
