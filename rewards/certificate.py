@@ -20,7 +20,7 @@ from rewards.intervals import Interval
 from rewards.judges.base import Judge, JudgeCard
 from rewards.judges.config import JudgeSettings
 from rewards.judges.generative import GenerativeJudge
-from rewards.judges.shipped import checkpoint_folder
+from rewards.judges.shipped import checkpoint_file, checkpoint_folder
 from rewards.protocol.spec import Decoding
 from rewards.types import Record
 
@@ -125,9 +125,10 @@ def parts_of(judge: Judge) -> JudgeParts:
 
 
 def find_certificate(settings: JudgeSettings, named: Path | None = None) -> Path | None:
-    """The file of the judge's certificate: the one named, else the one in the adapter's or the model's folder.
+    """The file of the judge's certificate: the one named, else the one with the adapter or the model.
 
-    None where there is none. Raises MissingFileError when one is named and is not there.
+    A model that is loaded here may have it on the hub. None where there is none. Raises MissingFileError when one is
+    named and is not there.
     """
     if named is not None:
         file = named / CERTIFICATE_FILE if named.is_dir() else named
@@ -136,6 +137,8 @@ def find_certificate(settings: JudgeSettings, named: Path | None = None) -> Path
         return file
     if settings.backend == "scripted":
         return None
+    if settings.adapter is None and settings.backend == "transformers":
+        return checkpoint_file(settings.model, CERTIFICATE_FILE)
     folder = settings.adapter or checkpoint_folder(settings.model)
     if folder is None:
         return None

@@ -30,7 +30,7 @@ from rewards.judges.config import (
 from rewards.judges.generative import GenerativeJudge, Mode
 from rewards.judges.rivals.chat_rival import with_chat
 from rewards.judges.scripted import Rule, rule_backend
-from rewards.judges.shipped import checkpoint_folder
+from rewards.judges.shipped import checkpoint_file, checkpoint_folder
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import PROTOCOL_FILE, ChatFormat, Decoding, JudgeProtocol
 
@@ -103,12 +103,19 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
 
 def find_protocol(settings: JudgeSettings) -> tuple[JudgeProtocol, bool]:
     """The protocol to ask with, and whether the checkpoint brings one of its own."""
-    own = None
-    if settings.backend != "scripted":
-        folders = [folder for folder in (settings.adapter, checkpoint_folder(settings.model)) if folder is not None]
-        own = next((folder for folder in folders if (folder / PROTOCOL_FILE).is_file()), None)
+    own = None if settings.backend == "scripted" else _own_protocol(settings)
     chosen = settings.protocol or own
     return JudgeProtocol.load(chosen) if chosen else builtin_protocol(), own is not None
+
+
+def _own_protocol(settings: JudgeSettings) -> Path | None:
+    """The adapter's file, else the model's; only a model that is loaded here is looked for on the hub."""
+    if settings.adapter is not None and (settings.adapter / PROTOCOL_FILE).is_file():
+        return settings.adapter / PROTOCOL_FILE
+    if settings.backend == "transformers":
+        return checkpoint_file(settings.model, PROTOCOL_FILE)
+    folder = checkpoint_folder(settings.model)
+    return folder / PROTOCOL_FILE if folder is not None and (folder / PROTOCOL_FILE).is_file() else None
 
 
 def is_released_judge(model: str) -> bool:

@@ -9,7 +9,6 @@ recipe says. Nothing here batches or generates.
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,12 +33,13 @@ from rewards.judges.embedded_model import embedded_model_path
 from rewards.judges.quantized import (
     StoredQuantization,
     check_quantization,
+    leave_the_file,
     quantization_options,
     quantize_int8,
     stored_options,
     stored_quantization,
 )
-from rewards.judges.shipped import checkpoint_folder
+from rewards.judges.shipped import split_adapter
 from rewards.judges.weights_digest import embedded_digest, folder_digest
 
 Head = Literal["causal", "seq2seq", "classifier"]
@@ -155,6 +155,8 @@ def load_model(
         model = _with_adapter(model, adapter, merge=exact or late)
     if late:
         quantize_int8(model)
+    if quantization == "int8":
+        leave_the_file(model)
     if model.can_generate():
         model.generation_config = _plain_generation_config(model.generation_config)
     revision = _revision(base, folder, adapter, quantization)
@@ -180,20 +182,6 @@ def _revision(base: str, folder: Path, adapter: Path | None, quantization: Quant
     if adapter is not None:
         revision = hashlib.sha256(f"{revision}+{folder_digest(adapter)}".encode()).hexdigest()
     return revision if quantization == "none" else f"{revision}-{quantization}"
-
-
-def split_adapter(name: str, adapter: Path | None) -> tuple[str, Path | None]:
-    """Base model and adapter; a folder with an adapter and no model names its own base."""
-    folder = checkpoint_folder(name)
-    settings = None if folder is None else folder / "adapter_config.json"
-    if folder is None or settings is None or not settings.is_file() or (folder / "config.json").is_file():
-        return name, adapter
-    if adapter is not None:
-        raise InputError(f"expected a model to put the adapter {adapter} on, got another adapter: {name}")
-    base = json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not base:
-        raise InputError(f"the adapter {name} does not name its base model; name the base and give it as the adapter")
-    return str(base), folder
 
 
 def find_folder(name: str) -> Path:

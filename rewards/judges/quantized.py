@@ -198,3 +198,16 @@ def quantize_int8(model: Any) -> None:
         Int8WeightOnlyConfig(),
         filter_fn=lambda module, name: isinstance(module, torch.nn.Linear) and module is not head,
     )
+
+
+def leave_the_file(model: Any) -> None:
+    """Copy what was not quantised out of the checkpoint's mapped file, so that the float weights in it are let go of.
+
+    On a CPU every weight is a view of the mapped file, which stays in memory, with all that an adapter changed in it,
+    for as long as one view is left.
+    """
+    import torch
+
+    for weight in model.parameters():
+        if type(weight) is torch.nn.Parameter and type(weight.data) is torch.Tensor:
+            weight.data = weight.data.clone()
