@@ -50,6 +50,10 @@ def export_judge(
     """
     if settings.backend != "transformers":
         raise InputError(f"expected a judge in this process to export, got the backend {settings.backend}")
+    if settings.quantization != "none":
+        raise InputError(
+            f"expected quantization none to export whole weights, got {settings.quantization}; leave it out"
+        )
     if out.exists():
         raise InputError(f"expected a new folder, got {out}, which exists; name another one or remove it")
     protocol, own = find_protocol(settings)

@@ -14,6 +14,7 @@ DEFAULT_JUDGE = "autoj-mini"
 """The small judge that ships, an adapter on the embedded default model."""
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quantization = Literal["none", "bnb-8bit", "bnb-4bit"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
 
@@ -109,6 +110,8 @@ class JudgeSettings(Settings):
     """auto: bfloat16 on a GPU that has it, else float32."""
     attention: Attention = "auto"
     """auto: FlashAttention 2 where it is installed and on CUDA, else SDPA."""
+    quantization: Quantization = "none"
+    """Hold the weights in 8 or 4 bits (bitsandbytes, GPU or CPU); a GPTQ checkpoint needs no setting."""
     batch_size: int = Field(default=8, ge=1)
     """Questions in one batch of the in-process judge."""
     max_prompt_tokens: int = Field(default=4096, ge=16)
@@ -121,3 +124,12 @@ class JudgeSettings(Settings):
     """Ask the model as one of AUTO-J's rivals is asked."""
     cache: Path | None = None
     """SQLite file of finished judgments; the recipes put one into the run folder."""
+
+    @model_validator(mode="after")
+    def _quantization_fits(self) -> Self:
+        if self.quantization != "none" and self.backend != "transformers":
+            raise ValueError(
+                f"expected quantization none with the backend {self.backend}, got {self.quantization}: it is the "
+                "in-process judge's; a server decides itself how it holds its weights"
+            )
+        return self

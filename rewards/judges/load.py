@@ -24,6 +24,7 @@ from rewards.judges.config import (
     Dtype,
     EndpointSettings,
     JudgeSettings,
+    Quantization,
     RivalSettings,
 )
 from rewards.judges.generative import GenerativeJudge, Mode
@@ -52,6 +53,7 @@ class JudgeOverrides(TypedDict, total=False):
     decoding: DecodingSettings
     dtype: Dtype
     attention: Attention
+    quantization: Quantization
     batch_size: int
     max_prompt_tokens: int
     rule: Rule
@@ -144,7 +146,13 @@ def load_backend(
     from rewards.judges.local_model import load_model
     from rewards.judges.transformers_backend import TransformersBackend
 
-    model = load_model(settings.model, adapter=settings.adapter, dtype=settings.dtype, attention=settings.attention)
+    model = load_model(
+        settings.model,
+        adapter=settings.adapter,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        quantization=settings.quantization,
+    )
     return TransformersBackend(
         model,
         chat,

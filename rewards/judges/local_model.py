@@ -29,8 +29,9 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
 from rewards.errors import InputError, MissingExtraError, MissingFileError, RunError
-from rewards.judges.config import DEFAULT_JUDGE, DEFAULT_MODEL, Attention, Dtype
+from rewards.judges.config import DEFAULT_JUDGE, DEFAULT_MODEL, Attention, Dtype, Quantization
 from rewards.judges.embedded_model import embedded_model_path
+from rewards.judges.quantized import loadable, own_quantization, quantized_revision, quantizing
 from rewards.judges.shipped import checkpoint_folder
 from rewards.judges.weights_digest import embedded_digest, folder_digest
 
@@ -107,6 +108,7 @@ def load_model(
     attention: Attention = "auto",
     device: str | None = None,
     head: Head = "causal",
+    quantization: Quantization = "none",
 ) -> LocalModel:
     """Load a folder, a hub id or the embedded default model, with a LoRA adapter where one is given.
 
@@ -130,19 +132,23 @@ def load_model(
     }
     if head == "causal" or attention != "auto":
         settings["attn_implementation"] = _attention(attention, place, kind)
-    if place.type != "cpu":
+    settings |= quantizing(folder, quantization, kind)
+    if place.type != "cpu" or quantization != "none":
         settings["device_map"] = "auto" if device == "auto" else {"": place}
-    with _quiet(sum(file.stat().st_size for file in weights) < _QUIET_BELOW), _load_errors(base, folder, head):
+    small = sum(file.stat().st_size for file in weights) < _QUIET_BELOW
+    with _quiet(small), _load_errors(base, folder, head), loadable(folder) as (readable, more):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        model, info = _HEADS[head].from_pretrained(folder, output_loading_info=True, **settings)
+        model, info = _HEADS[head].from_pretrained(readable, output_loading_info=True, **settings, **more)
     if info["missing_keys"]:
         raise InputError(
             f"{base} is not a complete {_HEAD_NAMES[head]}: {len(info['missing_keys'])} weights are not in it, such "
             f"as {min(info['missing_keys'])}; {_MISTAKEN[head]}"
         )
     revision = embedded_digest(folder) if base == DEFAULT_MODEL else folder_digest(folder)
+    revision = quantized_revision(revision, quantization)
     if adapter is not None:
-        model = _with_adapter(model, adapter, merge=kind == torch.float32)
+        whole = quantization == "none" and own_quantization(folder) is None
+        model = _with_adapter(model, adapter, merge=whole and kind == torch.float32)
         revision = hashlib.sha256(f"{revision}+{folder_digest(adapter)}".encode()).hexdigest()
     if model.can_generate():
         model.generation_config = _plain_generation_config(model.generation_config)
