@@ -1,94 +1,82 @@
-"""What fewer bits cost and save: one way of holding the weights, timed, measured and compared with float32.
+"""autoj-mini in 32, 8 and 4 bits: how fast, how large, and how far its ratings move.
 
-    python -m benchmarks.quantized none --runs 3 --out none.json
-    python -m benchmarks.quantized int8 --runs 3 --against none.json
+    python -m benchmarks.quantized [--runs 3] [--prompts 6]
 
-Each way runs in a process of its own, so that the memory is its own. `held` are the bytes of the parameters as they
-are held; `resident` is what the process has in memory when it has rated (`anonymous` without the mapped files, which
-the system may drop), and `peak` the most it had. Ratings are those of the bundled candidates in direct mode.
+Rates four answers of the embedded model to each of some bundled prompts, in direct mode and batches of 8, with the
+weights in float32, in 8 and in 4 bits (bitsandbytes); the three take turns, each after a warm-up; medians.
+Memory is that of the weights (`get_memory_footprint`). Writes benchmarks/results/quantized.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from judge_training.certificate import read_items
-from recipes.stages import BUNDLED_CANDIDATES
-from rewards.judges.config import DEFAULT_JUDGE, JudgeSettings
-from rewards.judges.load import load_generative_judge
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the autoj command does
+
+from benchmarks.machine import machine
+from recipes.bundled import bundled_prompts
+from rewards.judges.base import RateItem
+from rewards.judges.config import DEFAULT_MODEL
+from rewards.judges.generative import GenerativeJudge
+from rewards.judges.load import load_judge
+from rewards.judges.local_model import load_model
 from rewards.types import Rating
+from rl.sampling import sample
+
+RESULTS = Path(__file__).parent / "results"
+KINDS = ("none", "bnb-8bit", "bnb-4bit")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("quantization", choices=["none", "int8", "bnb-8bit", "bnb-4bit"])
-    parser.add_argument("--model", default=DEFAULT_JUDGE)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--against", type=Path, help="what `none` wrote with --out")
-    given = parser.parse_args()
-    settings = JudgeSettings(model=given.model, quantization=given.quantization, dtype="float32")
-    found = measure(settings, given.runs)
-    if given.out is not None:
-        given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    if given.against is not None:
-        found["distance"] = distance(found["ratings"], json.loads(given.against.read_text())["ratings"])
-    print(json.dumps(found | {"ratings": len(found["ratings"])}))
-
-
-def measure(settings: JudgeSettings, runs: int) -> dict[str, Any]:
-    judge = load_generative_judge(settings)
-    items = read_items(BUNDLED_CANDIDATES)
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        judgments = list(judge.rate(items))
-        seconds.append(time.perf_counter() - started)
-    gc.collect()
-    ratings = {
-        one.candidate_ids[0]: one.outcome.expected
-        for one in judgments
-        if isinstance(one.outcome, Rating) and one.outcome.expected is not None
+    parser.add_argument("--prompts", type=int, default=6)
+    options = parser.parse_args()
+    prompts = {prompt.id: prompt for prompt in bundled_prompts(limit=options.prompts)}
+    drawn = sample(load_model(DEFAULT_MODEL), list(prompts.values()), n=4, max_new_tokens=64)
+    items = [RateItem(prompt=prompts[one.prompt_id], candidate=one) for one in drawn]
+    judges = {kind: load_judge(quantization=kind) for kind in KINDS}
+    rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    ratings: dict[str, dict[str, float]] = {}
+    for run in range(options.runs + 1):
+        for kind, judge in judges.items():
+            started = time.perf_counter()
+            ratings[kind] = _ratings(judge, items)
+            if run:
+                rates[kind].append(len(items) / (time.perf_counter() - started))
+    found = {
+        "command": " ".join(["python -m benchmarks.quantized", *sys.argv[1:]]),
+        "machine": machine("torch", "transformers", "bitsandbytes"),
+        "ratings": len(items),
+        "kinds": {
+            kind: {
+                "ratings a second": statistics.median(rates[kind]),
+                "of runs": [round(rate, 3) for rate in rates[kind]],
+                "weights MiB": judges[kind].backend._local.model.get_memory_footprint() / 2**20,
+                "mean distance from float32": statistics.fmean(
+                    abs(ratings[kind][name] - ratings["none"][name]) for name in ratings["none"]
+                ),
+                "largest": max(abs(ratings[kind][name] - ratings["none"][name]) for name in ratings["none"]),
+            }
+            for kind in KINDS
+        },
     }
-    return {
-        "quantization": settings.quantization,
-        "judgments_per_second": [round(len(items) / each, 2) for each in seconds],
-        "held_mb": round(held_bytes(judge.backend._local.model) / 1e6),
-        "memory_mb": memory(),
-        "load": [round(one, 1) for one in os.getloadavg()],
-        "ratings": ratings,
-    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "quantized.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found["kinds"], indent=2))
+    return 0
 
 
-def held_bytes(model: Any) -> int:
-    """Bytes of the parameters; those of a quantised tensor are its parts'."""
-    held = 0
-    for weight in model.parameters():
-        flat = getattr(weight, "__tensor_flatten__", None)
-        parts = [weight] if flat is None else [getattr(weight, name) for name in flat()[0]]
-        held += sum(part.numel() * part.element_size() for part in parts)
-    return held
-
-
-def memory() -> dict[str, int]:
-    """Megabytes of this process, as Linux counts them."""
-    names = {"VmRSS": "resident", "RssAnon": "anonymous", "VmHWM": "peak"}
-    lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
-    return {names[key[:-1]]: round(int(rest[0]) / 1000) for key, *rest in lines if key[:-1] in names}
-
-
-def distance(found: dict[str, float], reference: dict[str, float]) -> dict[str, float]:
-    """How far the expected ratings are from the reference's."""
-    apart = [abs(found[name] - reference[name]) for name in reference if name in found]
-    return {"ratings": len(apart), "mean": round(statistics.mean(apart), 4), "most": round(max(apart), 4)}
+def _ratings(judge: GenerativeJudge, items: list[RateItem]) -> dict[str, float]:
+    judged = judge.rate(items)
+    return {one.candidate_ids[0]: one.outcome.score for one in judged if isinstance(one.outcome, Rating)}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -45,9 +45,8 @@ def export_judge(
     """Write the judge that the settings name (model, adapter, protocol) as one model into the new folder `out`.
 
     licence: for the card, as the hub writes it (`apache-2.0`); without it that of the judge's own card, if it has one.
-    Raises InputError when the
-    folder exists, when the judge brings no protocol and none is named, or when it cannot be loaded, and StorageError
-    when it cannot be written; then nothing is left.
+    Raises InputError when the folder exists, when the judge is quantised, brings no protocol (and none is named) or
+    cannot be loaded, and StorageError when the folder cannot be written; then nothing is left.
     """
     if settings.backend != "transformers":
         raise InputError(f"expected a judge in this process to export, got the backend {settings.backend}")

@@ -60,9 +60,6 @@ class EndpointSettings(Settings):
 
 RivalKind = Literal["none", "chat", "pandalm", "selfee", "steamshp", "scalar", "longer", "random", "first", "second"]
 
-_QUANTIZED_RIVALS: tuple[RivalKind, ...] = ("none", "chat", "pandalm", "selfee")
-"""Kinds that are asked through the in-process backend of ordinary judges."""
-
 _RIVAL_KEYS: dict[str, tuple[RivalKind, ...]] = {
     "chat": ("chat",),
     "template": ("pandalm", "selfee", "steamshp", "scalar"),
@@ -131,15 +128,9 @@ class JudgeSettings(Settings):
 
     @model_validator(mode="after")
     def _weights_are_here_to_quantise(self) -> Self:
-        if self.quantization == "none":
-            return self
-        if self.backend != "transformers":
+        if self.quantization != "none" and self.backend != "transformers":
             raise ValueError(
                 f"expected backend transformers with quantization {self.quantization}, got {self.backend}: a server "
                 "quantises its own weights; leave quantization out"
-            )
-        if self.rival.kind not in _QUANTIZED_RIVALS:
-            raise ValueError(
-                f"expected no quantization with rival.kind {self.rival.kind}, got {self.quantization}; leave it out"
             )
         return self

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,9 +30,9 @@ AUTOGPTQ_FILE = "quantize_config.json"
 _KNOWN_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     "gptq": (("gptqmodel", "optimum"), "gptq"),
-    "bitsandbytes": (("bitsandbytes",), "qlora"),
-    "bnb-4bit": (("bitsandbytes",), "qlora"),
-    "bnb-8bit": (("bitsandbytes",), "qlora"),
+    "bitsandbytes": (("bitsandbytes",), "quantized"),
+    "bnb-4bit": (("bitsandbytes",), "quantized"),
+    "bnb-8bit": (("bitsandbytes",), "quantized"),
     "torchao": (("torchao",), "int8"),
     "int8": (("torchao",), "int8"),
 }
@@ -159,6 +160,8 @@ def quantization_options(wanted: Quantization, dtype: str) -> dict[str, Any]:
         return {"quantization_config": TorchAoConfig(Int8WeightOnlyConfig())}
     from transformers import BitsAndBytesConfig
 
+    # It says for every layer of every forward that inputs are cast to float16 and back, which is how it works.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if wanted == "bnb-8bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     config = BitsAndBytesConfig(

@@ -31,7 +31,7 @@ def needs(extra: str, *packages: str) -> pytest.MarkDecorator:
 
 
 needs_gptq = needs("gptq", "gptqmodel", "optimum")
-needs_bnb = needs("qlora", "bitsandbytes")
+needs_bnb = needs("quantized", "bitsandbytes")
 needs_int8 = needs("int8", "torchao")
 AT_LOADING = [
     pytest.param("bnb-4bit", marks=needs_bnb),
@@ -153,11 +153,11 @@ def test_what_is_quantised_is_not_quantised_again(wanted: Quantization, gptq: GP
 @pytest.mark.parametrize(
     ("wanted", "stored", "said"),
     [
-        ("bnb-4bit", None, r"bitsandbytes: run `pip install 'autoj\[qlora\]'`"),
-        ("bnb-8bit", None, r"bitsandbytes: run `pip install 'autoj\[qlora\]'`"),
+        ("bnb-4bit", None, r"bitsandbytes: run `pip install 'autoj\[quantized\]'`"),
+        ("bnb-8bit", None, r"bitsandbytes: run `pip install 'autoj\[quantized\]'`"),
         ("int8", None, r"torchao: run `pip install 'autoj\[int8\]'`"),
         ("none", StoredQuantization("gptq", 4), r"gptqmodel and optimum: run `pip install 'autoj\[gptq\]'`"),
-        ("none", StoredQuantization("bitsandbytes"), r"bitsandbytes: run `pip install 'autoj\[qlora\]'`"),
+        ("none", StoredQuantization("bitsandbytes"), r"bitsandbytes: run `pip install 'autoj\[quantized\]'`"),
     ],
 )
 def test_a_missing_package_names_its_extra(
@@ -181,8 +181,6 @@ def test_only_the_in_process_backend_quantises() -> None:
     for backend in ("endpoint", "scripted"):
         with pytest.raises(InputError, match="expected backend transformers with quantization bnb-4bit"):
             load_judge(backend=backend, quantization="bnb-4bit")
-    with pytest.raises(InputError, match=r"expected no quantization with rival\.kind scalar"):
-        load_judge(rival=RivalSettings(kind="scalar"), quantization="int8")
     with pytest.raises(InputError, match="quantization"):
         load_judge(quantization="gptq")  # type: ignore[arg-type]
     assert JudgeSettings(rival=RivalSettings(kind="chat"), quantization="int8").quantization == "int8"
