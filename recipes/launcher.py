@@ -156,8 +156,8 @@ def _run_agent(arguments: Sequence[str]) -> int:
         run(parse_args(list(arguments)))  # type: ignore[no-untyped-call]  # torch leaves both untyped
     except ChildFailedError as error:
         return exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
-    except SignalException as error:
-        raise KeyboardInterrupt(str(error)) from error
+    except SignalException:
+        return 1  # the first process has said that it stopped, and what is kept
     except (RendezvousConnectionError, RendezvousTimeoutError) as error:
         raise RunError(
             f"the machines did not meet: {error}. Check --rdzv (the same HOST:PORT on all, reachable from all) and "

@@ -145,7 +145,7 @@ def test_a_recipe_of_one_process_refuses_several(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["run", "filter/tiny", "--judge.backend", "scripted", "--output", str(tmp_path / "run")]) == 2
-    assert "only train_judge runs under torchrun" in capsys.readouterr().err
+    assert "expected one process for a filter recipe, which trains nothing, got 2" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
