@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -12,6 +10,7 @@ import tyro
 from pydantic import Field
 
 from recipes.commands.evaluate import asking
+from recipes.machine import machine_of
 from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, parts_of
 from rewards.columns import ColumnMap
 from rewards.judges.config import JudgeSettings, Settings
@@ -86,7 +85,7 @@ def certify(arguments: CertifyArguments) -> JudgeCertificate:
         parts=parts_of(judge),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
-        machine=_machine(arguments.judge),
+        machine=machine_of(arguments.judge),
         headline=tuple(found.headline),
         judgments_per_second=found.judgments_per_second,
         details=found.details,
@@ -126,20 +125,6 @@ def _versions() -> dict[str, str]:
     from recipes.job import library_versions
 
     return library_versions()
-
-
-def _machine(settings: JudgeSettings) -> str:
-    """Where the judge ran, as far as this process can tell."""
-    here = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    if settings.backend == "endpoint":
-        return f"a server asked from {here}, {settings.endpoint.concurrency} requests at once"
-    if settings.backend == "transformers":
-        import torch
-
-        if torch.cuda.is_available():
-            return f"{torch.cuda.get_device_name()}, batches of {settings.batch_size}, {here}"
-        return f"{here}, {torch.get_num_threads()} threads, batches of {settings.batch_size}"
-    return here
 
 
 def _about(certificate: JudgeCertificate, given: list[Path]) -> dict[str, str]:
