@@ -87,7 +87,10 @@ def _table(found: CostEstimate) -> Table:
     for line in found.lines:
         table.add_row(line.name, _calls(line), f"{line.cached:,}", _number(line.prompt_tokens))
     table.add_section()
-    table.add_row("all", f"{found.calls:,}", f"{found.cached:,}", _number(found.prompt_tokens))
+    most = any(line.at_most for line in found.lines)
+    table.add_row(
+        "all", f"{'at most ' if most else ''}{found.calls:,}", f"{found.cached:,}", _number(found.prompt_tokens)
+    )
     return table
 
 
@@ -102,7 +105,7 @@ def _number(value: int | None) -> str:
 def _lines(found: CostEstimate) -> list[str]:
     most = "at most " if found.at_most else ""
     new = f"{UNKNOWN}, at most {found.most_new_tokens:,}" if found.new_tokens is None else f"{found.new_tokens:,}"
-    hours = UNKNOWN if found.device_hours is None else f"{most}{found.device_hours:,.3g}"
+    hours = UNKNOWN if found.device_hours is None else f"{most}{_short(found.device_hours)}"
     count = "" if found.devices is None else f" ({found.devices} x {found.device})"
     return [
         f"new tokens:   {new}",
@@ -118,11 +121,15 @@ def _rate(rate: Rate | None) -> str:
     if rate is None:
         return UNKNOWN
     shown = [
-        f"{value:,.3g} {what} a second"
+        f"{_short(value)} {what} a second"
         for value, what in ((rate.tokens_per_second, "tokens"), (rate.judgments_per_second, "judgments"))
         if value is not None
     ]
     return f"{', '.join(shown)} ({rate.source})"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _duration(seconds: float) -> str:

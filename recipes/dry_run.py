@@ -122,7 +122,22 @@ def estimate_cost(
             cost_line(one, count, samples=samples, digest=digest if kept else None, cached=kept or _nothing)
             for one in work.planned
         ]
+    notes += _counted_notes(work, lines)
     return _sum_up(settings, lines, rate, found, options, notes, exact=exact, limit=decoding.max_new_tokens)
+
+
+def _counted_notes(work: Work, lines: Sequence[CostLine]) -> list[str]:
+    """What the numbers of calls and tokens rest on, beside the questions themselves."""
+    notes = [
+        f"{line.name}: tokens counted on {line.counted:,} of {len(planned.questions):,} different questions, scaled"
+        for planned, line in zip(work.planned, lines, strict=True)
+        if 0 < line.counted < len(planned.questions) and not line.cached
+    ]
+    limits = {one.unseen_tokens // (1 if one.kind == "rate" else 2) for one in work.planned if one.unseen_tokens}
+    if limits and any(line.prompt_tokens is not None for line in lines):
+        shown = " or ".join(map(str, sorted(limits)))
+        notes.append(f"responses that are not sampled yet count with their limit of {shown} tokens")
+    return notes
 
 
 def _nothing(key: str) -> bool:

@@ -3,14 +3,15 @@
 Where the responses exist (a file of them, or a run that has sampled), the questions are the real ones. Where they are
 still to be sampled, each prompt is rendered once, stands for as many questions as the design makes of its candidates,
 and every response counts with its token limit: then the numbers are the most it can be. `ties` compares at most a
-ring, when all candidates are rated equal.
+ring, when all candidates are rated equal, and just the ties once a run has rated them. Which candidate is the anchor
+is known only then; how many are compared with it is known before.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,16 +19,17 @@ from recipes.learning_stages import PolicyRecipe
 from recipes.schema import ComparisonSettings, JudgeRecipe, Recipe, SamplingRecipe
 from recipes.splitting import choose_prompts
 from recipes.stages import BUNDLED_CANDIDATES, read_source
-from rewards.designs import pairs_for
+from rewards.designs import Design, pairs_for
 from rewards.errors import InputError
-from rewards.inputs import read_responses
+from rewards.inputs import CandidateRow, read_responses
 from rewards.jsonl import read_records
 from rewards.judges.base import CompareItem, RateItem
 from rewards.judges.questions import compare_question, rate_question
 from rewards.judging_cost import Planned, plan_items
 from rewards.protocol.render import Mode
 from rewards.protocol.spec import JudgeProtocol
-from rewards.types import Candidate, Prompt
+from rewards.ratings import rewards_from_ratings
+from rewards.types import Candidate, Judgment, Prompt, Reward
 from rl.run_folder import RunFolder
 
 Item = RateItem | CompareItem
@@ -49,9 +51,9 @@ def plan_recipe(recipe: Recipe, protocol: JudgeProtocol, mode: Mode) -> Work:
     """The questions of a recipe. Raises InputError for a kind that asks no judge about candidates."""
     if isinstance(recipe, JudgeRecipe):
         path = BUNDLED_CANDIDATES if recipe.candidates == "bundled" else Path(recipe.candidates)
-        rows = read_responses(path, columns=recipe.columns, on_bad=recipe.on_bad).records
-        prompts = list({row.prompt.id: row.prompt for row in rows}.values())
-        return known_work(prompts, [row.candidate for row in rows], recipe.compare, protocol, mode, recipe.seed)
+        prompts, candidates = _read(read_responses(path, columns=recipe.columns, on_bad=recipe.on_bad).records)
+        asking = _Asking(protocol, mode, recipe.compare, recipe.seed, _rated(RunFolder(recipe.output)))
+        return known_work(prompts, candidates, asking)
     if not isinstance(recipe, SamplingRecipe):
         raise InputError(
             f"expected a recipe whose judge rates candidates with --dry-run (judge, filter, best_of_n, rft, dpo, "
@@ -60,47 +62,62 @@ def plan_recipe(recipe: Recipe, protocol: JudgeProtocol, mode: Mode) -> Work:
     run, later = RunFolder(recipe.output), _evaluation(recipe, protocol, mode)
     if "sample" in run.finished():
         prompts, candidates = list(read_records(run.prompts, Prompt)), list(read_records(run.candidates, Candidate))
-        work = known_work(prompts, candidates, recipe.compare, protocol, mode, recipe.seed)
+        work = known_work(prompts, candidates, _Asking(protocol, mode, recipe.compare, recipe.seed, _rated(run)))
     else:
         work = _unsampled(recipe, protocol, mode)
     return Work((*work.planned, *later), work.items, work.own)
 
 
-def known_work(
-    prompts: Sequence[Prompt],
-    candidates: Sequence[Candidate],
-    compare: ComparisonSettings,
-    protocol: JudgeProtocol,
-    mode: Mode,
-    seed: int,
-) -> Work:
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """How candidates are asked about."""
+
+    protocol: JudgeProtocol
+    mode: Mode
+    compare: ComparisonSettings
+    seed: int
+    rated: Mapping[str, Reward] | None = None
+    """By candidate id, where a run has rated them already."""
+
+
+def _read(rows: Sequence[CandidateRow]) -> tuple[list[Prompt], list[Candidate]]:
+    return list({row.prompt.id: row.prompt for row in rows}.values()), [row.candidate for row in rows]
+
+
+def _rated(run: RunFolder) -> dict[str, Reward] | None:
+    """What a run's finished ratings make of its candidates, as its comparisons see them."""
+    if "rate" not in run.finished():
+        return None
+    scored = rewards_from_ratings(list(read_records(run.judgments, Judgment)))
+    return {one.candidate_id: one for one in scored if isinstance(one, Reward)}
+
+
+def known_work(prompts: Sequence[Prompt], candidates: Sequence[Candidate], asking: _Asking) -> Work:
     """The questions about candidates that exist."""
     by_id = {prompt.id: prompt for prompt in prompts}
     rated = [RateItem(prompt=by_id[one.prompt_id], candidate=one) for one in candidates]
-    planned, items = [plan_items("ratings", rated, protocol, mode)], list[Item](rated)
+    planned, items = [plan_items("ratings", rated, asking.protocol, asking.mode)], list[Item](rated)
+    compare = asking.compare
     if compare.design != "none":
-        pairs = _pairs(prompts, candidates, compare, seed)
-        line = plan_items("comparisons", pairs, protocol, mode, both_orders=compare.both_orders)
-        planned.append(_as_most(line) if compare.design == "ties" else line)
+        pairs = _pairs(prompts, candidates, asking)
+        both = compare.both_orders
+        line = plan_items("comparisons", pairs, asking.protocol, asking.mode, both_orders=both)
+        planned.append(replace(line, at_most=compare.design == "ties" and asking.rated is None))
         items += pairs
     return Work(tuple(planned), tuple(items))
 
 
-def _as_most(line: Planned) -> Planned:
-    return Planned(line.name, line.kind, line.questions, at_most=True)
-
-
-def _pairs(
-    prompts: Sequence[Prompt], candidates: Sequence[Candidate], compare: ComparisonSettings, seed: int
-) -> list[CompareItem]:
+def _pairs(prompts: Sequence[Prompt], candidates: Sequence[Candidate], asking: _Asking) -> list[CompareItem]:
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for one in candidates:
         groups[one.prompt_id].append(one)
     by_id = {one.id: one for one in candidates}
+    ties = asking.compare.design == "ties" and asking.rated is not None
+    design: Design = "ties" if ties else _shape(asking.compare)
     return [
         CompareItem(prompt=prompt, first=by_id[first], second=by_id[second])
         for prompt in prompts
-        for first, second in pairs_for(groups[prompt.id], _shape(compare), seed=seed)
+        for first, second in pairs_for(groups[prompt.id], design, rewards=asking.rated, seed=asking.seed)
     ]
 
 
@@ -127,9 +144,9 @@ def _unsampled(recipe: SamplingRecipe, protocol: JudgeProtocol, mode: Mode) -> W
     pairs = pairs_of_design(recipe.compare, n) * (2 if recipe.compare.both_orders else 1)
     if pairs:
         planned.append(unseen("comparisons", work, protocol, mode, responses=2, stands_for=pairs, tokens=tokens))
-    rows = read_responses(BUNDLED_CANDIDATES).records
-    prompts = list({row.prompt.id: row.prompt for row in rows}.values())
-    bundled = known_work(prompts, [row.candidate for row in rows], recipe.compare, protocol, mode, recipe.seed)
+    bundled = known_work(
+        *_read(read_responses(BUNDLED_CANDIDATES).records), _Asking(protocol, mode, recipe.compare, recipe.seed)
+    )
     return Work(tuple(planned), bundled.items, own=False)
 
 
