@@ -11,16 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the autoj command does
 
+from benchmarks.machine import machine
 from recipes.bundled import bundled_prompts
 from rewards.designs import pairs_for
 from rewards.judges.base import CompareItem, RateItem
@@ -45,7 +44,7 @@ def main() -> int:
     rows = {name: _rates(job, options.runs) for name, job in jobs.items()}
     found = {
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
-        "machine": _machine(),
+        "machine": machine("torch", "transformers"),
         "units a second": {
             name: {"median": statistics.median(rates), "min": min(rates), "max": max(rates), "runs": len(rates)}
             for name, rates in rows.items()
@@ -101,26 +100,6 @@ def _rates(job: Measured, runs: int) -> list[float]:
         if run:
             rates.append(done / (time.perf_counter() - started))
     return rates
-
-
-def _machine() -> dict[str, str | int]:
-    import torch
-
-    versions = {name: metadata.version(name) for name in ("torch", "transformers")}
-    cpu = next((line for line in _cpu_lines() if line.startswith("model name")), platform.processor())
-    return {
-        "cpu": cpu.partition(":")[2].strip() or cpu,
-        "cores": os.cpu_count() or 0,
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
-def _cpu_lines() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@
 Asks autoj-mini, and the model that it was made from in the same words, about the same rows (benchmarks/judge_sets.py),
 and puts the floors beside them: the longer response wins, and chance. Of pairs: how often both orders say the same
 verdict (consistency), how often that is the label (agreement, three ways), and, of the pairs with a winner, how often
-the right one has the higher mean probability over both orders, and how often it has the higher rating when each is
-rated alone. Of ratings: the mean over prompts of Spearman's correlation within a prompt, the mean reference rating of
-the response rated highest, and how often the longer of two equally good responses is rated higher.
+the right one has the higher mean probability over both orders, and (autoj-mini only) how often it has the higher
+rating when each is rated alone. Of ratings: the mean over prompts of Spearman's correlation within a prompt, the mean
+reference rating of the response rated highest, and how often the longer of two equally good ones is rated higher.
 
 Every answer is kept in the output folder and not asked again. Results: results.json there, and Markdown on the screen.
 """
@@ -59,7 +59,9 @@ def main() -> int:
         found[one.name] = {"kind": one.kind, "labels": one.labels, "trained_on": dropped, "judges": {}}
         for name in options.judges:
             measure = _pairs if one.kind == "pairs" else _ratings
-            found[one.name]["judges"][name] = measure(_judge(name, options), path, options.output / name / _slug(one))
+            kept = options.output / name / _slug(one)
+            kept.mkdir(parents=True, exist_ok=True)
+            found[one.name]["judges"][name] = measure(_judge(name, options), path, kept)
         found[one.name] |= _floors(one, path)
         (options.output / "results.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(_markdown(found, options.judges))
@@ -98,7 +100,6 @@ def _slug(one: JudgedSet) -> str:
 
 def _pairs(judge: Judge, path: Path, kept: Path) -> dict[str, Any]:
     pairs = read_pair_set(path)
-    kept.mkdir(parents=True, exist_ok=True)
     comparisons = compare_to_file(judge, compare_items(pairs), kept / "comparisons.jsonl", limit=1.0)
     judged, _ = judged_pairs(pairs, comparisons)
     same = [one for one in judged if one.verdict is not None]
@@ -116,7 +117,7 @@ def _pairs(judge: Judge, path: Path, kept: Path) -> dict[str, Any]:
         "consistency": _plain(wilson(len(same), len(judged))),
         "agreement": _plain(wilson(sum(one.verdict == one.label for one in same), len(judged))),
         "winner": _plain(wilson(sum(higher), len(higher))),
-        "winner_by_rating": _plain(_by_rating(judge, pairs, kept / "ratings.jsonl")),
+        "winner_by_rating": _plain(_by_rating(judge, pairs, kept / "ratings.jsonl")) if judge.card.trained else None,
         "prefers_longer": _plain(wilson(sum(prefers), len(prefers))),
         "unread": sum(one.unparsed for one in judged),
     }
@@ -149,7 +150,6 @@ def _mean(values: Sequence[float], prompts: Sequence[str]) -> Interval | None:
 
 def _ratings(judge: Judge, path: Path, kept: Path) -> dict[str, Any]:
     rated = read_rated_set(path)
-    kept.mkdir(parents=True, exist_ok=True)
     judgments = rate_to_file(judge, rated.items, kept / "ratings.jsonl", limit=1.0)
     responses, _ = rated_responses(rated, scores_of(judgments))
     found = rating_agreement(responses)

@@ -23,6 +23,7 @@ VERBS = {
     "select": "keep the best candidates, make preference pairs, put cases aside for a person",
     "evaluate-judge": "measure a judge against human labels",
     "certify": "measure a judge and write the certificate that training asks for",
+    "export": "save a judge as a model of its own, with protocol, certificate and model card",
     "import-protocol": "learn the released AUTO-J's prompts from your copy of its training file",
     "inspect": "draw judgments to read, stratified",
     "report": "write report.html of a run folder again",

@@ -24,7 +24,18 @@ from rewards.judges.config import JudgeSettings
 from rewards.judges.generative import GenerativeJudge
 from rewards.judges.load import find_protocol, load_generative_judge, merged_decoding
 from rewards.judges.rivals.chat_rival import with_chat
-from rewards.judging_cost import CostEstimate, CostLine, Probe, Rate, cost_line, probe, rate_of, seconds_for
+from rewards.judging_cost import (
+    CostEstimate,
+    CostLine,
+    Planned,
+    Probe,
+    Rate,
+    asked_once,
+    cost_line,
+    probe,
+    rate_of,
+    seconds_for,
+)
 from rewards.protocol.spec import Decoding, JudgeProtocol
 
 PROBE = 4
@@ -115,25 +126,26 @@ def estimate_cost(
     exact = settings.mode == "direct" and (judge.backend.can_score if judge else settings.backend != "endpoint")
     samples = 1 if exact else decoding.samples
     count = _counter(settings, protocol, exact=settings.mode == "direct", found=found, notes=notes)
+    planned = work.planned if cache is None else asked_once(work.planned)
     with _kept(cache) as kept:
         if kept is not None and digest is None:
             notes.append(f"cached answers in {cache} are not known without loading the judge; --probe 1 tells")
         lines = [
             cost_line(one, count, samples=samples, digest=digest if kept else None, cached=kept or _nothing)
-            for one in work.planned
+            for one in planned
         ]
-    notes += _counted_notes(work, lines)
+    notes += _counted_notes(planned, lines)
     return _sum_up(settings, lines, rate, found, options, notes, exact=exact, limit=decoding.max_new_tokens)
 
 
-def _counted_notes(work: Work, lines: Sequence[CostLine]) -> list[str]:
+def _counted_notes(work: Sequence[Planned], lines: Sequence[CostLine]) -> list[str]:
     """What the numbers of calls and tokens rest on, beside the questions themselves."""
     notes = [
         f"{line.name}: tokens counted on {line.counted:,} of {len(planned.questions):,} different questions, scaled"
-        for planned, line in zip(work.planned, lines, strict=True)
+        for planned, line in zip(work, lines, strict=True)
         if 0 < line.counted < len(planned.questions) and not line.cached
     ]
-    limits = {one.unseen_tokens // (1 if one.kind == "rate" else 2) for one in work.planned if one.unseen_tokens}
+    limits = {one.unseen_tokens // (1 if one.kind == "rate" else 2) for one in work if one.unseen_tokens}
     if limits and any(line.prompt_tokens is not None for line in lines):
         shown = " or ".join(map(str, sorted(limits)))
         notes.append(f"responses that are not sampled yet count with their limit of {shown} tokens")

@@ -35,12 +35,21 @@ console = Console(stderr=True)
 
 
 class Job:
-    """A run under way."""
+    """A run under way. prefix: stands before the stages' names in metrics, where several runs share a tracker."""
 
-    def __init__(self, run: RunFolder, tracker: Tracker) -> None:
+    def __init__(self, run: RunFolder, tracker: Tracker, *, prefix: str = "") -> None:
         self.run = run
         self.tracker = tracker
+        self._prefix = prefix
         self._finished = run.finished()
+
+    def named(self, stage: str) -> str:
+        """A stage's name in metrics and tables."""
+        return self._prefix + stage
+
+    def announce(self, text: str) -> None:
+        """Say in the terminal what comes now."""
+        console.print(f"\n[bold]{text}[/bold]", soft_wrap=True)
 
     def done(self, stage: str) -> bool:
         """Whether a stage was finished by an earlier start of this run."""
@@ -57,7 +66,7 @@ class Job:
         if not self.done(name):
             self.run.finish(record)
             self._finished[name] = record
-            self.tracker.scalars(name, 0, {**counts, "seconds": record.seconds})
+            self.tracker.scalars(self.named(name), 0, {**counts, "seconds": record.seconds})
         shown = ", ".join(f"{key.replace('_', ' ')} {_number(value)}" for key, value in counts.items())
         console.print(f"  {shown}{', ' if shown else ''}{record.seconds:.1f} s", soft_wrap=True)
 

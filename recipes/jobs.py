@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from recipes import learning_stages as learning
 from recipes import selecting, stages, together
 from recipes.certified import require_certificate
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
+from recipes.rounds import RoundedRecipe, in_rounds
 from recipes.schema import (
     BestOfNRecipe,
     CollectRecipe,
     DPORecipe,
     FilterRecipe,
     JudgeRecipe,
+    KTORecipe,
     QuickstartRecipe,
     Recipe,
     RejectionSamplingRecipe,
@@ -61,10 +65,8 @@ def _work(job: Job, recipe: Recipe) -> None:
             _select(job, recipe)
         case BestOfNRecipe():
             _best_of_n(job, recipe)
-        case RejectionSamplingRecipe():
-            _rejection_sampling(job, recipe)
-        case DPORecipe():
-            _dpo(job, recipe)
+        case DPORecipe() | KTORecipe() | RejectionSamplingRecipe():
+            _learn_in_rounds(job, recipe)
         case CollectRecipe():
             from recipes.collecting import collect_examples
 
@@ -93,8 +95,12 @@ def _sample_and_judge(job: Job, recipe: SamplingRecipe, *, held_out: int) -> tup
     if isinstance(recipe, TrainingRecipe):
         require_certificate(job, recipe)
     prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
+    return _judged(job, recipe, prompts), rest
+
+
+def _judged(job: Job, recipe: SamplingRecipe, prompts: Sequence[Prompt]) -> Judged:
     candidates = stages.sample_candidates(job, recipe.policy, recipe.sampling, prompts, seed=recipe.seed)
-    return Judged(job, recipe, prompts, candidates), rest
+    return Judged(job, recipe, list(prompts), candidates)
 
 
 def _quickstart(job: Job, recipe: QuickstartRecipe) -> None:
@@ -138,20 +144,23 @@ def _filter(job: Job, recipe: FilterRecipe) -> None:
     selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, None)
 
 
-def _rejection_sampling(job: Job, recipe: RejectionSamplingRecipe) -> None:
-    judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
-    table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
-    selecting.select_candidates(job, table, recipe.select)
-    learning.train(job, recipe)
-    _evaluate(job, recipe, held_out)
+def _learn_in_rounds(job: Job, recipe: RoundedRecipe) -> None:
+    require_certificate(job, recipe)
+    held_out = recipe.evaluate.prompts
+    prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
+    in_rounds(job, recipe, prompts, _learn)
+    _evaluate(job, recipe, rest)
 
 
-def _dpo(job: Job, recipe: DPORecipe) -> None:
-    judged, held_out = _sample_and_judge(job, recipe, held_out=recipe.evaluate.prompts)
+def _learn(job: Job, recipe: RoundedRecipe, prompts: Sequence[Prompt]) -> None:
+    """One round of DPO, KTO or rejection sampling."""
+    judged = _judged(job, recipe, prompts)
     table = selecting.table_of(judged.prompts, judged.candidates, judged.scored)
-    selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
+    if isinstance(recipe, DPORecipe):
+        selecting.make_preference_pairs(job, table, recipe.pairs, judged.comparisons, selecting.truncation(recipe))
+    else:
+        selecting.select_candidates(job, table, recipe.select)
     learning.train(job, recipe)
-    _evaluate(job, recipe, held_out)
 
 
 def _evaluate(job: Job, recipe: learning.PolicyRecipe, held_out: list[Prompt]) -> None:

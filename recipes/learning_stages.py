@@ -19,6 +19,7 @@ from recipes.schema import (
     DPORecipe,
     EvaluationSettings,
     FailureSettings,
+    KTORecipe,
     PolicySettings,
     QuickstartRecipe,
     RejectionSamplingRecipe,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class _Train(Protocol):
-    """A trainer of a policy on the records of a file: DPO, fine-tuning."""
+    """A trainer of a policy on the records of a file: DPO, fine-tuning, KTO."""
 
     def __call__(
         self,
@@ -59,7 +60,7 @@ class _Train(Protocol):
     ) -> TrainingResult: ...
 
 
-PolicyRecipe = QuickstartRecipe | RejectionSamplingRecipe | DPORecipe
+PolicyRecipe = QuickstartRecipe | RejectionSamplingRecipe | DPORecipe | KTORecipe
 """Recipes that train a policy on a file of the run."""
 
 
@@ -90,12 +91,16 @@ class PolicyTraining:
 
 
 def policy_training(run: RunFolder, recipe: PolicyRecipe) -> PolicyTraining:
-    """DPO on the run's pairs, or fine-tuning on its selected candidates."""
+    """DPO on the run's pairs, or fine-tuning or KTO on its selected candidates."""
     if isinstance(recipe, RejectionSamplingRecipe):
         from rl.rejection_sampling import train_on_selected
 
         tune = partial(train_on_selected, settings=recipe.train)
         return PolicyTraining("Fine-tuning on the selected responses", run.selected, tune)
+    if isinstance(recipe, KTORecipe):
+        from rl.kto import train_kto
+
+        return PolicyTraining("Training with KTO", run.selected, partial(train_kto, settings=recipe.train))
     from rl.dpo import train_dpo
 
     return PolicyTraining("Training with DPO", run.pairs, partial(train_dpo, settings=recipe.train))
@@ -109,7 +114,7 @@ def train(job: Job, recipe: PolicyRecipe) -> None:
 
     training = policy_training(job.run, recipe)
     with job.stage("train", training.title) as counts:
-        result = training(recipe, job.run.policy, callbacks=[trainer_callback(job.tracker, "train")])
+        result = training(recipe, job.run.policy, callbacks=[trainer_callback(job.tracker, job.named("train"))])
         counts.update(training_counts(result))
     job.tracker.artifact("model", job.run.policy, inputs=[training.data])
 
@@ -156,7 +161,7 @@ def evaluate(
             counts.update(wins=result.wins, losses=result.losses, ties=result.ties, abstained=result.abstained)
             if result.win_rate is not None:
                 counts.update(win_rate=result.win_rate.value)
-        job.tracker.samples("evaluate", comparison_rows(items, comparisons))
+        job.tracker.samples(job.named("evaluate"), comparison_rows(items, comparisons))
     return Evaluation.model_validate_json(run.evaluation.read_bytes())
 
 

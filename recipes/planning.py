@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from recipes.learning_stages import PolicyRecipe
+from recipes.rounds import RoundedRecipe
 from recipes.schema import ComparisonSettings, JudgeRecipe, Recipe, SamplingRecipe
 from recipes.splitting import choose_prompts
 from recipes.stages import BUNDLED_CANDIDATES, read_source
@@ -57,10 +58,10 @@ def plan_recipe(recipe: Recipe, protocol: JudgeProtocol, mode: Mode) -> Work:
     if not isinstance(recipe, SamplingRecipe):
         raise InputError(
             f"expected a recipe whose judge rates candidates with --dry-run (judge, filter, best_of_n, rft, dpo, "
-            f"quickstart), got {recipe.recipe}"
+            f"kto, quickstart), got {recipe.recipe}"
         )
     run, later = RunFolder(recipe.output), _evaluation(recipe, protocol, mode)
-    if "sample" in run.finished():
+    if "sample" in run.finished() and _rounds(recipe) == 1:
         prompts, candidates = list(read_records(run.prompts, Prompt)), list(read_records(run.candidates, Candidate))
         work = known_work(prompts, candidates, _Asking(protocol, mode, recipe.compare, recipe.seed, _rated(run)))
     else:
@@ -139,15 +140,22 @@ def _stand_in(prompt_id: str, number: int) -> Candidate:
 
 def _unsampled(recipe: SamplingRecipe, protocol: JudgeProtocol, mode: Mode) -> Work:
     work, _ = _chosen(recipe)
-    n, tokens = recipe.sampling.n, recipe.sampling.max_new_tokens
-    planned = [unseen("ratings", work, protocol, mode, responses=1, stands_for=n, tokens=tokens)]
-    pairs = pairs_of_design(recipe.compare, n) * (2 if recipe.compare.both_orders else 1)
-    if pairs:
+    n, tokens, rounds = recipe.sampling.n, recipe.sampling.max_new_tokens, _rounds(recipe)
+    planned = [unseen("ratings", work, protocol, mode, responses=1, stands_for=n * rounds, tokens=tokens)]
+    pairs = pairs_of_design(recipe.compare, n) * (2 if recipe.compare.both_orders else 1) * rounds
+    if pairs and protocol.compare_by == "question":  # else they are made of the ratings
         planned.append(unseen("comparisons", work, protocol, mode, responses=2, stands_for=pairs, tokens=tokens))
     bundled = known_work(
         *_read(read_responses(BUNDLED_CANDIDATES).records), _Asking(protocol, mode, recipe.compare, recipe.seed)
     )
     return Work(tuple(planned), bundled.items, own=False)
+
+
+def _rounds(recipe: SamplingRecipe) -> int:
+    """How many times every prompt is sampled for and judged: once where each round has prompts of its own."""
+    if not isinstance(recipe, RoundedRecipe) or recipe.rounds.fresh_prompts:
+        return 1
+    return recipe.rounds.count
 
 
 def unseen(
@@ -194,4 +202,5 @@ def _evaluation(recipe: SamplingRecipe, protocol: JudgeProtocol, mode: Mode) -> 
         return []
     _, held_out = _chosen(recipe)
     limit = recipe.evaluate.max_new_tokens
-    return [unseen("evaluation", held_out, protocol, mode, responses=2, stands_for=2, tokens=limit)]
+    responses: Literal[1, 2] = 2 if protocol.compare_by == "question" else 1  # two orders, or two ratings
+    return [unseen("evaluation", held_out, protocol, mode, responses=responses, stands_for=2, tokens=limit)]

@@ -7,9 +7,9 @@ The class defaults are the vetted setting. Imports no torch: `autoj check` answe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from judge_training.collection.settings import HumanLabels, PriceSettings, TeacherSettings
 from judge_training.training_settings import JudgeTrainingSettings
@@ -18,7 +18,7 @@ from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings
 from rewards.ratings import LengthTerm
 from rewards.select_settings import PairSettings, SelectSettings
 from rewards.training.launch_settings import LaunchSettings
-from rl.training_settings import DPOSettings, SFTSettings
+from rl.training_settings import DPOSettings, KTOSettings, SFTSettings
 
 
 class PromptSettings(Settings):
@@ -265,6 +265,22 @@ class SelectRecipe(Settings):
     """Weights & Biases."""
 
 
+class RoundSettings(Settings):
+    """Sampling, judging and training in several rounds."""
+
+    count: int = Field(default=1, ge=1)
+    """Rounds; each starts from the policy of the one before, which is also the reference of its loss."""
+    fresh_prompts: bool = False
+    """Give every round its own share of the prompts, in place of all of them."""
+
+
+class RisingRounds(RoundSettings):
+    """Rounds whose threshold rises."""
+
+    threshold_step: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Raise `select.threshold` by this much after every round."""
+
+
 class RejectionSamplingRecipe(TrainingRecipe):
     """Rejection-sampling fine-tuning: sample, judge, keep the best, fine-tune on them, evaluate."""
 
@@ -272,12 +288,20 @@ class RejectionSamplingRecipe(TrainingRecipe):
     """The kind of recipe."""
     select: SelectSettings = SelectSettings()
     """Which candidates are trained on."""
+    rounds: RisingRounds = RisingRounds()
+    """One round, or several with a rising threshold."""
     train: SFTSettings = SFTSettings()
     """Supervised fine-tuning."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's SFTConfig."""
     evaluate: EvaluationSettings = EvaluationSettings()
     """Trained against start policy."""
+
+    @model_validator(mode="after")
+    def _has_a_threshold(self) -> Self:
+        if self.rounds.threshold_step and self.select.threshold is None:
+            raise ValueError("expected select.threshold with rounds.threshold_step, since it is what rises")
+        return self
 
 
 class DPORecipe(TrainingRecipe):
@@ -287,10 +311,29 @@ class DPORecipe(TrainingRecipe):
     """The kind of recipe."""
     pairs: PairSettings = PairSettings()
     """Which preference pairs are made."""
+    rounds: RoundSettings = RoundSettings()
+    """One round, or several (iterative DPO)."""
     train: DPOSettings = DPOSettings()
     """DPO."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's DPOConfig."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
+
+
+class KTORecipe(TrainingRecipe):
+    """Sample, judge, train with KTO on responses above and below thresholds, evaluate."""
+
+    recipe: Literal["kto"] = "kto"
+    """The kind of recipe."""
+    select: SelectSettings = SelectSettings(method="top_fraction", fraction=1.0)
+    """Which candidates may be trained on; by default all that are usable."""
+    rounds: RoundSettings = RoundSettings()
+    """One round, or several (iterative KTO)."""
+    train: KTOSettings = KTOSettings()
+    """KTO."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's KTOConfig."""
     evaluate: EvaluationSettings = EvaluationSettings()
     """Trained against start policy."""
 
@@ -396,6 +439,7 @@ Recipe = (
     | FilterRecipe
     | RejectionSamplingRecipe
     | DPORecipe
+    | KTORecipe
     | CollectRecipe
     | TrainJudgeRecipe
 )
@@ -409,6 +453,7 @@ KINDS: dict[str, type[Recipe]] = {
     "filter": FilterRecipe,
     "rft": RejectionSamplingRecipe,
     "dpo": DPORecipe,
+    "kto": KTORecipe,
     "collect": CollectRecipe,
     "train_judge": TrainJudgeRecipe,
 }

@@ -156,7 +156,7 @@ def rate_candidates(
                 opened.judge, items, job.run.judgments, limit=failures.limit, minimum=failures.minimum
             )
             counts.update({"ratings": len(judgments)} | _failures(judgments))
-            job.tracker.samples("rate", _rating_rows(items, judgments))
+            job.tracker.samples(job.named("rate"), _rating_rows(items, judgments))
         job.tracker.artifact("judgments", job.run.judgments, inputs=[job.run.candidates])
     return _read(job.run.judgments, Judgment)
 
@@ -188,7 +188,7 @@ def compare_candidates(
                 minimum=failures.minimum,
             )
             counts.update({"comparisons": len(comparisons)} | _orders(comparisons))
-            job.tracker.samples("compare", comparison_rows(items, comparisons))
+            job.tracker.samples(job.named("compare"), comparison_rows(items, comparisons))
         job.tracker.artifact("judgments", job.run.comparisons, inputs=[job.run.candidates])
     return _read(job.run.comparisons, Comparison)
 
@@ -274,7 +274,7 @@ def measure_best_of_n(job: Job, scored: Sequence[Reward | Unscored], *, seed: in
         curve = best_of_n_curve(scored, seed=seed)
         job.run.best_of_n.write_text(curve.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for point in curve.points:
-            job.tracker.scalars("best_of_n_curve", point.k, {"reward": point.reward.value, "kl": point.kl})
+            job.tracker.scalars(job.named("best_of_n_curve"), point.k, {"reward": point.reward.value, "kl": point.kl})
         if curve.points:
             last = curve.points[-1]
             counts.update(

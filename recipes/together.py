@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from recipes.schema import Recipe, TrainingRecipe, TrainJudgeRecipe
+from recipes.schema import QuickstartRecipe, Recipe, TrainingRecipe, TrainJudgeRecipe
 from rewards.errors import InputError, MissingFileError
 from rl.run_folder import RunFolder
 
@@ -61,4 +61,11 @@ def _train(recipe: Recipe, run: RunFolder) -> None:
 
     if not isinstance(recipe, learning.PolicyRecipe):
         raise InputError(f"expected a recipe that trains, got a {recipe.recipe} recipe")
-    learning.policy_training(run, recipe)(recipe, run.policy)
+    if isinstance(recipe, QuickstartRecipe):
+        learning.policy_training(run, recipe)(recipe, run.policy)
+        return
+    from recipes.rounds import rounds_of
+
+    for part in rounds_of(run, recipe):
+        if "train" not in part.run.finished():
+            learning.policy_training(part.run, part.recipe)(part.recipe, part.run.policy)

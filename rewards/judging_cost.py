@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
 from rewards.judges.base import CompareItem, Judge, Question, RateItem
+from rewards.judges.by_rating import sides
 from rewards.judges.cache import Kind, reading_key
 from rewards.judges.questions import compare_question, rate_question
 from rewards.protocol.render import Mode
@@ -61,10 +62,13 @@ def plan_items(
     *,
     both_orders: bool = True,
 ) -> Planned:
-    """The questions about items whose responses are known: exact. All items are of one kind."""
+    """The questions about items whose responses are known: exact. All items are of one kind.
+
+    A judge whose protocol compares by ratings is asked for the ratings of both responses.
+    """
     found: dict[str, Question] = {}
     kind: Kind = "rate"
-    for item in items:
+    for item in _asked_about(items, protocol):
         if isinstance(item, RateItem):
             asked = [rate_question(item, protocol, mode)]
         else:
@@ -73,6 +77,31 @@ def plan_items(
             asked = [compare_question(order, protocol, mode) for order in orders]
         found |= {question.content: question for question in asked if question is not None}
     return Planned(name, kind, tuple(found.values()))
+
+
+def _asked_about(items: Iterable[RateItem | CompareItem], protocol: JudgeProtocol) -> Iterable[RateItem | CompareItem]:
+    if protocol.compare_by == "question":
+        return items
+    kept = list(items)
+    pairs = [item for item in kept if isinstance(item, CompareItem)]
+    return [*(item for item in kept if isinstance(item, RateItem)), *sides(pairs)]
+
+
+def asked_once(planned: Iterable[Planned]) -> list[Planned]:
+    """The plan of a job with a cache: a question of an earlier line is not asked again in a later one.
+
+    Questions about responses that are not sampled yet stand for others and are left as they are.
+    """
+    seen: set[tuple[Kind, str]] = set()
+    kept = []
+    for one in planned:
+        if one.unseen_tokens:
+            kept.append(one)
+            continue
+        new = tuple(question for question in one.questions if (one.kind, question.content) not in seen)
+        seen |= {(one.kind, question.content) for question in new}
+        kept.append(replace(one, questions=new))
+    return kept
 
 
 class CostLine(Record):

@@ -3,7 +3,8 @@
 Design decisions. A completion that could not be judged is None, which GRPO and RLOO leave out of the baseline and give
 no gradient; it is never 0 or -1. A failure budget over the last judgments stops the training when the judge breaks.
 Results are matched to completions by id, since they come in any order. An endpoint judge gives an async reward, which
-TRL runs beside other async rewards.
+TRL runs beside other async rewards. Rewards are absolute ratings, or strengths within the group of a prompt for a
+judge that compares better than it rates.
 
 This module imports no trl and does not centre or whiten: the trainer does that. It keeps no judgments (a cache does).
 """
@@ -14,20 +15,25 @@ import asyncio
 import hashlib
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import ValidationError
 
 from rewards.budget import FailureBudget
+from rewards.designs import pairs_for
 from rewards.errors import InputError
-from rewards.judges.base import Judge, RateItem
+from rewards.judges.base import CompareItem, Judge, RateItem
 from rewards.ratings import LengthTerm, rewards_from_ratings
-from rewards.types import Candidate, Judgment, Message, Prompt, Reward
+from rewards.types import Candidate, Comparison, Judgment, Message, Prompt, Reward, Unscored
+from rewards.verdicts import rewards_from_comparisons
 
 Conversation: TypeAlias = Sequence[Mapping[str, Any]]
 Text: TypeAlias = str | Conversation
 """TRL's two forms of a prompt or a completion: a string, or a list of {role, content}."""
+
+GroupDesign: TypeAlias = Literal["circular", "anchor", "all"]
+"""Which completions of a prompt are compared with which; see `rewards.designs`."""
 
 _ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     "system": "system",
@@ -42,6 +48,11 @@ RECENT = 512
 class JudgeReward:
     """The judge's expected rating (else the rating written) of each completion, or None where there is none.
 
+    compare: instead of rating each, compare the completions of a prompt with each other, in both orders: each with
+    the next of a ring ("circular", n comparisons a group), with the first ("anchor"), or with every other one ("all").
+    The reward is then a log-strength of Bradley and Terry's model with ties (Davidson 1970), in nats around 0 within
+    the group; None for the whole group when too many orders disagree to put it on one scale. A group is what one
+    process has in one call: keep the batch of a process a multiple of `num_generations`.
     budget: stops the training with FailureBudgetError; by default 5% of the last 512 judgments may fail.
     rescale: the judge's scale (low, high), mapped to 0..1; None keeps rating points.
     length: a length term that is added as in `rewards.ratings`; its tokens are TRL's `completion_ids`. Its mean is
@@ -60,12 +71,16 @@ class JudgeReward:
         self,
         judge: Judge,
         *,
+        compare: GroupDesign | None = None,
         budget: FailureBudget | None = None,
         rescale: tuple[float, float] | None = None,
         name: str = "judge",
         length: LengthTerm | None = None,
     ) -> None:
+        if compare is not None and (rescale is not None or length is not None):
+            raise InputError("expected rescale and length only without compare, since they are in rating points")
         self.judge = judge
+        self._compare = compare
         self.budget = budget or FailureBudget(window=RECENT)
         self.__name__ = name
         self._rescale = rescale
@@ -87,19 +102,36 @@ class JudgeReward:
             raise InputError(f"expected one prompt per completion, got {len(prompts)} and {len(completions)}")
         counts = _token_counts(columns.get("completion_ids"), len(completions))
         items = [_item(index, *texts) for index, texts in enumerate(zip(prompts, completions, counts, strict=True))]
-        judged = self.budget.watch(self.judge.rate(items), final=False)
-        judgments = {judgment.candidate_ids[0]: judgment for judgment in judged}
-        found = rewards_from_ratings(
-            judgments.values(),
-            candidates={item.candidate.id: item.candidate for item in items},
-            rescale=self._rescale,
-            length=self._length,
-        )
+        judge = self._rated if self._compare is None else self._compared
+        found, said = judge(items)
         rewards = {one.candidate_id: one for one in found if isinstance(one, Reward)}
         ordered = [rewards.get(item.candidate.id) for item in items]
         self._log(ordered, columns.get("log_metric"))
-        _log_critiques([judgments.get(item.candidate.id) for item in items], columns.get("log_extra"), self.__name__)
+        _log_critiques([said.get(item.candidate.id) for item in items], columns.get("log_extra"), self.__name__)
         return [None if reward is None else reward.value for reward in ordered]
+
+    def _rated(self, items: Sequence[RateItem]) -> tuple[list[Reward | Unscored], dict[str, Judgment]]:
+        """A reward from the rating of each, and what was said of it by candidate id."""
+        judged = self.budget.watch(self.judge.rate(items), final=False)
+        judgments = {judgment.candidate_ids[0]: judgment for judgment in judged}
+        candidates = {item.candidate.id: item.candidate for item in items}
+        found = rewards_from_ratings(
+            judgments.values(), candidates=candidates, rescale=self._rescale, length=self._length
+        )
+        return found, judgments
+
+    def _compared(self, items: Sequence[RateItem]) -> tuple[list[Reward | Unscored], dict[str, Judgment]]:
+        """A reward from the comparisons within each group, and one judgment that each stands in."""
+        there = {item.candidate.id: item for item in items if item.candidate.text.strip()}
+        pairs = [pair for group in _groups(there.values()) for pair in pairs_for(group, self._compare or "circular")]
+        asked = [
+            CompareItem(prompt=there[one].prompt, first=there[one].candidate, second=there[two].candidate)
+            for one, two in pairs
+        ]
+        compared: list[Comparison] = list(self.budget.watch(self.judge.compare(asked), final=False))
+        found = rewards_from_comparisons(compared, [item.candidate for item in there.values()], method="bradley_terry")
+        said = {name: one.judgments[0] for one in compared for name in (one.first_id, one.second_id)}
+        return found, said
 
     def _log(self, rewards: Sequence[Reward | None], log_metric: Callable[[str, float], None] | None) -> None:
         """Tell TRL what the mean reward hides: how many have none, how sure the judge is, what length costs."""
@@ -112,6 +144,14 @@ class JudgeReward:
             log_metric(f"{self.__name__}/judge_std", _mean(deviations))
         if scored and self._length is not None:
             log_metric(f"{self.__name__}/length_term", _mean([reward.parts.get("length", 0.0) for reward in scored]))
+
+
+def _groups(items: Iterable[RateItem]) -> list[list[Candidate]]:
+    """The candidates of each prompt."""
+    groups: dict[str, list[Candidate]] = {}
+    for item in items:
+        groups.setdefault(item.prompt.id, []).append(item.candidate)
+    return list(groups.values())
 
 
 class AsyncJudgeReward(JudgeReward):

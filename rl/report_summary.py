@@ -26,7 +26,7 @@ from rewards.scenario_labels import is_outside
 from rewards.types import Candidate, Comparison, Judgment, Pair, Prompt, Rating, Reward, Scored, Unscored
 from rewards.verdicts import OrderAgreement, order_agreement
 from rl.metrics import Series, series
-from rl.results import BestOfNCurve, Evaluation
+from rl.results import BestOfNCurve, Evaluation, RoundRecord
 from rl.run_folder import RunFolder, StageRecord
 
 JOIN_LIMIT = 200_000
@@ -179,6 +179,8 @@ class Summary:
     selected: int | None = None
     pairs: int | None = None
     margin: Moments = field(default_factory=Moments)
+    rounds: list[RoundRecord] = field(default_factory=list)
+    """Of a recipe with several rounds."""
     evaluation: Evaluation | None = None
     series: Series = field(default_factory=dict)
     series_cut: bool = False
@@ -211,6 +213,7 @@ def summarise(run: RunFolder) -> Summary:
         best_of_n=BestOfNCurve.model_validate_json(run.best_of_n.read_bytes()) if run.best_of_n.is_file() else None,
         evaluation=Evaluation.model_validate_json(run.evaluation.read_bytes()) if run.evaluation.is_file() else None,
         manifests=_manifests(run.manifest),
+        rounds=list(read_records(run.rounds, RoundRecord)) if run.rounds.is_file() else [],
     )
     scenario_of = _read_prompts(run.prompts, summary)
     lengths = _read_candidates(run.candidates, summary, scenario_of)

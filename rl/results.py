@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from rewards.types import Record
 
@@ -69,3 +69,26 @@ class Evaluation(Record):
     reference_tokens: float | None = None
     policy_characters: float
     reference_characters: float
+
+
+class Reference(Record):
+    """The policy that a round samples from and is held to."""
+
+    model: str
+    adapter: str | None = None
+    digest: str | None = None
+    """Of the adapter's files, or of a model folder's; None for a hub id, whose name says which it is."""
+
+
+class RoundRecord(Record):
+    """What came of one round."""
+
+    number: PositiveInt
+    reference: Reference
+    prompts: NonNegativeInt
+    mean_reward: float | None = None
+    """Of what the reference of this round wrote, so of the policy that the round before left."""
+    trained_on: NonNegativeInt | None = None
+    """Pairs or responses."""
+    final_loss: float | None = None
+    seconds: NonNegativeFloat = 0.0

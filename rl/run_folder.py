@@ -51,6 +51,8 @@ class RunFolder:
         """What a person should look at."""
         self.best_of_n = path / "best_of_n.json"
         """`BestOfNCurve`."""
+        self.rounds = path / "rounds.jsonl"
+        """`RoundRecord`s of a recipe with several rounds, whose folders are in rounds/."""
         self.policy = path / "policy"
         """The trained policy (or its adapter)."""
         self.examples = path / "examples.jsonl"

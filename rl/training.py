@@ -1,4 +1,4 @@
-"""What DPO and fine-tuning of a policy share beside `rewards.training`: TRL's config classes and the prompts' check.
+"""What DPO, KTO and fine-tuning of a policy share beside `rewards.training`: TRL's config classes, the prompts' check.
 
 The trainers are TRL's own, used and not subclassed. trl is imported inside functions.
 """
@@ -41,13 +41,13 @@ __all__ = [
     "trainer_arguments",
 ]
 
-PolicyKind = Literal["dpo", "sft"]
+PolicyKind = Literal["dpo", "sft", "kto"]
 
 
 def _config_class(kind: PolicyKind) -> type[Any]:
-    from trl import DPOConfig, SFTConfig
+    from trl import DPOConfig, KTOConfig, SFTConfig
 
-    classes: dict[PolicyKind, type[Any]] = {"dpo": DPOConfig, "sft": SFTConfig}
+    classes: dict[PolicyKind, type[Any]] = {"dpo": DPOConfig, "sft": SFTConfig, "kto": KTOConfig}
     return classes[kind]
 
 
@@ -58,7 +58,7 @@ def check_trl(kind: PolicyKind, trl: Mapping[str, JsonValue]) -> dict[str, Any]:
     """
     if not trl:
         return {}
-    own = {"beta": "beta", "loss_type": "loss_type"} if kind == "dpo" else {}
+    own = {} if kind == "sft" else {"beta": "beta", "loss_type": "loss_type"}
     return check_options(_config_class(kind), trl, ours=OURS | own, fixed=FIXED)
 
 

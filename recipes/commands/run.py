@@ -17,7 +17,7 @@ RECIPE is a YAML file or the short name of a shipped recipe (autoj list).
 --output DIR  the run folder
 --resume      go on with a run that was stopped; nothing finished is done again
 --clean       remove the run folder first
---nproc N     train on N processes of this machine, one for each GPU (recipes that train: judge, rft, dpo, quickstart)
+--nproc N     train on N processes of this machine, one for each GPU (recipes that train)
 --strategy S  how they share the model: ddp, zero2, zero3 (DeepSpeed) or fsdp2 (GPUs only)
 --nnodes M --rdzv HOST:PORT   on M machines: the same command on each, HOST one of them, PORT a free port there
 --dry-run     print judge calls, tokens, time and device-hours; writes nothing. With it:

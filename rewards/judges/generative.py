@@ -20,6 +20,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from rewards.errors import InputError
 from rewards.judges.base import Answer, Backend, CompareItem, JudgeCard, Question, RateItem
+from rewards.judges.by_rating import sides, verdicts
 from rewards.judges.cache import JudgmentCache, Reading, reading_key
 from rewards.judges.questions import compare_question, rate_question
 from rewards.judges.readings import (
@@ -123,18 +124,26 @@ class GenerativeJudge:
 
     def compare(self, items: Iterable[CompareItem], *, both_orders: bool = True) -> Iterator[Comparison]:
         """One comparison for every item, as it comes, in the item's order; asks both orders by default."""
-        grammar = verdict_grammar(self.protocol, lenient=self._lenient)
         orders = 2 if both_orders else 1
         for window in _windows(items, max(1, self._window // orders)):
             asked = [order for item in window for order in (item, item.swap())[:orders]]
-            questions = [compare_question(item, self.protocol, self.mode) for item in asked]
             waiting: dict[int, Judgment] = {}
-            for index, reading, _, failed in self._read_all(grammar, questions):
-                waiting[index] = self._verdict(asked[index], reading, failed)
+            for index, judgment in self._verdicts(asked):
+                waiting[index] = judgment
                 first = index - index % orders
                 if all(first + order in waiting for order in range(orders)):
                     mine = [waiting.pop(first + order) for order in range(orders)]
                     yield resolve(mine[0], mine[1] if both_orders else None)
+
+    def _verdicts(self, asked: Sequence[CompareItem]) -> Iterator[tuple[int, Judgment]]:
+        """The judgment of each item in the order that it names, with its position."""
+        if self.protocol.compare_by == "rating":
+            yield from verdicts(asked, self.rate(sides(asked)), self.card.digest)
+            return
+        grammar = verdict_grammar(self.protocol, lenient=self._lenient)
+        questions = [compare_question(item, self.protocol, self.mode) for item in asked]
+        for index, reading, _, failed in self._read_all(grammar, questions):
+            yield index, self._verdict(asked[index], reading, failed)
 
     def _verdict(self, item: CompareItem, reading: Reading, failed: int) -> Judgment:
         return Judgment(

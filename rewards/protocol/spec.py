@@ -179,6 +179,9 @@ class JudgeProtocol(Record):
     labels: VerdictLabels = VerdictLabels()
     view: Literal["first_turn", "conversation"] = "first_turn"
     """What of a conversation the judge sees as the query."""
+    compare_by: Literal["question", "rating"] = "question"
+    """question: two responses are compared by the pairwise question. rating: each is rated alone and the ratings
+    decide, so that the order cannot matter; for a judge that rates better than it compares."""
     decoding: Decoding = Decoding()
 
     @model_validator(mode="after")
@@ -198,11 +201,13 @@ class JudgeProtocol(Record):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: any change of wording, scale, clipping or decoding changes it."""
+        """SHA-256 of the canonical JSON: any change of wording, scale, way of comparing or decoding changes it."""
         content = self.model_dump(mode="json")
         for asking in (content["single"], content["pairwise"]):
             if asking and asking["clip"] is None:
                 del asking["clip"]  # a protocol from before there was clipping keeps its digest
+        if content["compare_by"] == "question":
+            del content["compare_by"]  # and one from before there was another way to compare
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

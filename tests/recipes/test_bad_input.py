@@ -150,7 +150,10 @@ def test_mistake_02_all_rewards_tied_makes_no_pair_and_dpo_says_why(
         "4",
     ]
     tied = ["--judge.rule", "keyword", "--train.max_length", "2000"]
-    assert main(["run", "dpo/tiny", *arguments, *tied, "--output", str(tmp_path / "run")]) == 1
+    assert (
+        main(["run", "dpo/tiny", *arguments, *tied, "--allow-uncertified", "true", "--output", str(tmp_path / "run")])
+        == 1
+    )
     assert "got none" in capsys.readouterr().err
     assert len(list(read_records(RunFolder(tmp_path / "run").judgments, Judgment))) == 4
 

@@ -1,0 +1,31 @@
+"""Uploading an exported judge to the hub, when told to and never otherwise.
+
+The token is the hub library's own business (`hf auth login`, HF_TOKEN); it is not read here and stands in no message.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rewards.errors import InputError
+
+
+def push(folder: Path, repo: str, *, private: bool) -> str:
+    """Upload a folder as the model `repo` (owner/name), which is made where it is not there; returns its address.
+
+    Raises InputError when the hub refuses or cannot be reached; the folder stays as it is.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    api = HfApi()
+    try:
+        address = str(api.create_repo(repo, repo_type="model", private=private, exist_ok=True))
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="A judge exported by autoj")
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"could not upload {folder} as {repo}: {reason}. Log in with `hf auth login`, check the name and the "
+            f"network (HF_HUB_OFFLINE must not be 1); the export is complete in {folder}"
+        ) from error
+    return address

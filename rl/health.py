@@ -1,0 +1,140 @@
+"""Health checks of on-policy training: a number, its limit, and a sentence that says what to try.
+
+Each check looks at the metrics of recent steps by the names that `metrics.jsonl` has, and says nothing of a metric
+that is not there. The limits are round numbers and no laws: a warning is a reason to look. Nothing here stops a run;
+the guard (`rl.guard`), the failure budget and a NaN do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+from rewards.types import Record
+
+Metrics = Mapping[str, float | None]
+"""One step's metrics; None where a value was not finite."""
+
+RECENT = 10
+"""Steps that a check averages over."""
+
+
+class Symptom(Record):
+    """What a check found."""
+
+    name: str
+    value: float
+    limit: float
+    text: str
+    """The number, its limit, and what to try."""
+
+
+def symptoms(steps: Sequence[Metrics], recent: int = RECENT) -> list[Symptom]:
+    """Everything that looks wrong in the last `recent` steps, in a fixed order. steps: from the first on."""
+    found = (check(steps, recent) for check in _CHECKS)
+    return [one for one in found if one is not None]
+
+
+def _values(steps: Sequence[Metrics], name: str) -> list[float]:
+    every = (step.get(name) for step in steps)
+    return [value for value in every if value is not None and math.isfinite(value)]
+
+
+def _recent(steps: Sequence[Metrics], name: str, recent: int) -> float | None:
+    values = _values(steps[-recent:], name)
+    return fmean(values) if values else None
+
+
+def _flat_reward(steps: Sequence[Metrics], recent: int) -> Symptom | None:
+    spread = _recent(steps, "reward_std", recent)
+    if spread is None or spread > 1e-6:
+        return None
+    return Symptom(
+        name="reward_std",
+        value=spread,
+        limit=1e-6,
+        text=f"All rewards of the last steps were equal (standard deviation {spread:.2g}), so nothing is learned. Try "
+        "expected ratings (direct mode), a judge with more levels, or harder prompts.",
+    )
+
+
+def _runaway_kl(steps: Sequence[Metrics], recent: int) -> Symptom | None:
+    kl, limit = _recent(steps, "kl", recent), 30.0
+    if kl is None or kl <= limit:
+        return None
+    return Symptom(
+        name="kl",
+        value=kl,
+        limit=limit,
+        text=f"KL from the reference is {kl:.1f} nats a response (limit {limit:g}): the policy writes what the "
+        "reference would not. Try a larger KL coefficient, the adaptive controller, or a lower learning rate.",
+    )
+
+
+def _collapsed_entropy(steps: Sequence[Metrics], recent: int) -> Symptom | None:
+    values = _values(steps, "entropy")
+    if len(values) <= recent:
+        return None
+    start, now = fmean(values[: max(1, recent // 2)]), fmean(values[-recent:])
+    limit = 0.1 * start
+    if start <= 0 or now >= limit:
+        return None
+    return Symptom(
+        name="entropy",
+        value=now,
+        limit=limit,
+        text=f"The policy's entropy fell to {now:.3g} nats a token, under a tenth of the {start:.3g} it began with: "
+        "it writes nearly the same each time. Try a lower learning rate, a larger KL coefficient, or fewer epochs.",
+    )
+
+
+def _blind_critic(steps: Sequence[Metrics], recent: int) -> Symptom | None:
+    if len(_values(steps, "explained_variance")) <= recent:
+        return None  # a critic starts from nothing
+    share = _recent(steps, "explained_variance", recent)
+    if share is None or share > 0:
+        return None
+    return Symptom(
+        name="explained_variance",
+        value=share,
+        limit=0.0,
+        text=f"The critic explains {share:.2f} of the variance of the returns: no better than a constant. Try more "
+        "critic warm-up steps, a larger critic learning rate, or scaled rewards.",
+    )
+
+
+def _failing_judge(steps: Sequence[Metrics], recent: int) -> Symptom | None:
+    share, limit = _recent(steps, "failure_rate", recent), 0.02
+    if share is None or share <= limit:
+        return None
+    return Symptom(
+        name="failure_rate",
+        value=share,
+        limit=limit,
+        text=f"{share:.1%} of the samples could not be judged (limit {limit:.0%}): they take no part in learning. "
+        "Look at the reasons in the report; longer answers, an overloaded server or a foreign protocol are usual.",
+    )
+
+
+def _clipped(steps: Sequence[Metrics], recent: int) -> Symptom | None:
+    share, limit = _recent(steps, "clip_fraction", recent), 0.3
+    if share is None or share <= limit:
+        return None
+    return Symptom(
+        name="clip_fraction",
+        value=share,
+        limit=limit,
+        text=f"{share:.0%} of the tokens hit the clip of the surrogate (limit {limit:.0%}): each step asks for more "
+        "than it may move. Try a lower learning rate or fewer epochs over a batch.",
+    )
+
+
+_CHECKS: tuple[Callable[[Sequence[Metrics], int], Symptom | None], ...] = (
+    _flat_reward,
+    _runaway_kl,
+    _collapsed_entropy,
+    _blind_critic,
+    _failing_judge,
+    _clipped,
+)

@@ -1,0 +1,166 @@
+"""KTO on rated responses with TRL's trainer: good ones and bad ones, without pairs (Ethayarajh et al. 2024).
+
+A response is desirable from one reward on and undesirable up to another; what lies between is left out and counted. So
+a judge whose ratings are hardly comparable between two responses, or a prompt with one response, still teaches. The
+two losses are weighted so that both sides count the same (equation 8 of arXiv 2402.01306 allows 1 to 4/3), unless the
+`trl:` block says otherwise. TRL estimates the KL term from the other completions of a batch, in the order of the data:
+they are mixed here, once, by the seed. The reference is as in DPO (`rl.dpo`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from rewards.errors import InputError, RunError
+from rewards.jsonl import read_records
+from rewards.judges.config import Attention, Dtype
+from rewards.select import Selected
+from rewards.training.arguments import quiet_deprecations, refusals
+from rewards.training.distributed import joined
+from rewards.training.launch_settings import LaunchSettings
+from rl.training import (
+    TrainingResult,
+    check_output,
+    check_prompts,
+    hold_out,
+    load_policy,
+    run_trainer,
+    trainer_arguments,
+)
+from rl.training_settings import KTOSettings
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Responses by what they teach; `between` are those that teach nothing."""
+
+    desirable: tuple[Selected, ...]
+    undesirable: tuple[Selected, ...]
+    between: int
+
+
+def label(rows: Sequence[Selected], settings: KTOSettings) -> Labelled:
+    """Split responses by their rewards; see `KTOSettings`. Raises RunError when one side is empty."""
+    from statistics import median
+
+    if not rows:
+        raise RunError(
+            "expected responses with rewards to train on, got none; read the manifest for the reasons, or sample more"
+        )
+    start, end = settings.desirable_from, settings.undesirable_to
+    middle = median(row.reward for row in rows)
+    above, below = middle if end is None else end, middle if start is None else start
+    good = tuple(row for row in rows if (row.reward > above if start is None else row.reward >= start))
+    bad = tuple(row for row in rows if (row.reward < below if end is None else row.reward <= end))
+    if not good or not bad:
+        low, high = min(row.reward for row in rows), max(row.reward for row in rows)
+        raise RunError(
+            f"expected desirable and undesirable responses, got {len(good)} and {len(bad)} of {len(rows)} with "
+            f"rewards from {low:.4g} to {high:.4g}. Set desirable_from and undesirable_to within them, or sample more"
+        )
+    return Labelled(good, bad, len(rows) - len(good) - len(bad))
+
+
+@quiet_deprecations()
+def train_kto(
+    selected: Sequence[Selected] | Path,
+    *,
+    model: str,
+    output: Path,
+    settings: KTOSettings,
+    trl: Mapping[str, JsonValue] | None = None,
+    adapter: Path | None = None,
+    dtype: Dtype = "auto",
+    attention: Attention = "auto",
+    launch: LaunchSettings | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    resume: bool = False,
+) -> TrainingResult:
+    """Train `model` on desirable and undesirable responses and save the adapter (or the whole model) in `output`.
+
+    selected: usable candidates with their rewards, or the file of them. The other arguments, the files and the errors
+    are those of `rl.dpo.train_dpo`; `trl` holds keys of TRL's KTOConfig. `left_out` of the result counts the responses
+    between the thresholds and those whose prompt alone fills `max_length`.
+    """
+    launch = launch or LaunchSettings()
+    with joined(launch) as sharding:
+        # The file is read in here, since the first process may have written it while the others waited.
+        found = list(read_records(selected, Selected)) if isinstance(selected, Path) else list(selected)
+        labelled = label(found, settings)
+        check_prompts({row.candidate_id: row.messages for row in found})
+        checkpoint = check_output(output, resume=resume, launch=launch)
+        weights = _weights(len(labelled.desirable), len(labelled.undesirable), trl or {})
+        own = weights | {"beta": settings.beta, "loss_type": settings.loss_type}
+        arguments = trainer_arguments("kto", settings, output, dtype=dtype, trl=trl or {}, **own, **sharding)
+        policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention, launch=launch)
+        held_out = hold_out([row.prompt_id for row in found], settings.eval_fraction, settings.seed)
+        rows = _mixed(labelled, settings.seed)
+        from trl import KTOTrainer
+
+        with refusals("these responses with this policy"):
+            trainer = KTOTrainer(
+                model=policy.model,
+                args=arguments,
+                train_dataset=_dataset([row for row in rows if row["prompt_id"] not in held_out]),
+                eval_dataset=_dataset([row for row in rows if row["prompt_id"] in held_out]) if held_out else None,
+                processing_class=policy.tokenizer,
+                peft_config=policy.peft_config,
+            )
+        kept = len(trainer.train_dataset) + (len(trainer.eval_dataset) if held_out else 0)
+        if len(trainer.train_dataset) < settings.batch_size:
+            raise InputError(
+                f"expected at least one batch of {settings.batch_size} responses whose prompt leaves room within "
+                f"max_length = {settings.max_length} tokens, got {len(trainer.train_dataset)}. Raise it"
+            )
+        return run_trainer(
+            trainer,
+            left_out=labelled.between + len(rows) - kept,
+            kind="kto",
+            model=model,
+            output=output,
+            settings=settings,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+        )
+
+
+def _weights(desirable: int, undesirable: int, trl: Mapping[str, JsonValue]) -> dict[str, float]:
+    """Weights of the two losses that make both sides count the same; none where the user gave one."""
+    if "desirable_weight" in trl or "undesirable_weight" in trl:
+        return {}
+    return {
+        "desirable_weight": max(1.0, undesirable / desirable),
+        "undesirable_weight": max(1.0, desirable / undesirable),
+    }
+
+
+def _mixed(labelled: Labelled, seed: int) -> list[dict[str, Any]]:
+    """Both kinds as TRL's rows, in an order drawn by seed and ids."""
+    from rewards.row_parts import digest
+
+    rows = [
+        {
+            "prompt_id": row.prompt_id,
+            "candidate_id": row.candidate_id,
+            "prompt": [message.model_dump() for message in row.messages],
+            "completion": [{"role": "assistant", "content": row.text}],
+            "label": desirable,
+        }
+        for desirable, several in ((True, labelled.desirable), (False, labelled.undesirable))
+        for row in several
+    ]
+    return sorted(rows, key=lambda row: digest("kto", str(seed), row["prompt_id"], row["candidate_id"]))
+
+
+def _dataset(rows: Sequence[dict[str, Any]]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list(list(rows))
