@@ -30,6 +30,7 @@ from rewards.judging_cost import (
     Planned,
     Probe,
     Rate,
+    asked_about,
     asked_once,
     cost_line,
     probe,
@@ -187,7 +188,7 @@ def _probed(
     settings: JudgeSettings, work: Work, wanted: int, notes: list[str]
 ) -> tuple[GenerativeJudge, Probe | None]:
     judge = load_generative_judge(settings.model_copy(update={"cache": None}))
-    items = _spread(work.items, wanted)
+    items = _spread(asked_about(work.items, judge.protocol), wanted)
     if not items:
         return judge, None
     found = probe(judge, items, warm_up=settings.backend == "transformers")

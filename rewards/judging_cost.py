@@ -68,7 +68,7 @@ def plan_items(
     """
     found: dict[str, Question] = {}
     kind: Kind = "rate"
-    for item in _asked_about(items, protocol):
+    for item in asked_about(items, protocol):
         if isinstance(item, RateItem):
             asked = [rate_question(item, protocol, mode)]
         else:
@@ -79,10 +79,11 @@ def plan_items(
     return Planned(name, kind, tuple(found.values()))
 
 
-def _asked_about(items: Iterable[RateItem | CompareItem], protocol: JudgeProtocol) -> Iterable[RateItem | CompareItem]:
-    if protocol.compare_by == "question":
-        return items
+def asked_about(items: Iterable[RateItem | CompareItem], protocol: JudgeProtocol) -> list[RateItem | CompareItem]:
+    """What a judge is asked about for these items: of a judge that compares by ratings, each response once."""
     kept = list(items)
+    if protocol.compare_by == "question":
+        return kept
     pairs = [item for item in kept if isinstance(item, CompareItem)]
     return [*(item for item in kept if isinstance(item, RateItem)), *sides(pairs)]
 

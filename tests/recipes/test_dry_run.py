@@ -20,6 +20,7 @@ from rewards.jsonl import read_records
 from rewards.judges.cache import JudgmentCache
 from rewards.judges.config import JudgeSettings
 from rewards.judges.load import load_generative_judge
+from rewards.protocol.builtin import builtin_protocol
 from rewards.types import Comparison, Judgment
 from rl.run_folder import RunFolder
 from tests.judge_server import serving
@@ -108,6 +109,30 @@ def test_ties_are_at_most_a_ring(capsys: pytest.CaptureFixture[str]) -> None:
     assert rated["calls"] == 0
     with JudgmentCache(Path("out/judgments.sqlite")) as cache:
         assert rated["cached"] == cache.count() < ring["calls"]
+
+
+def test_a_judge_that_compares_by_ratings_is_asked_for_each_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protocol = tmp_path / "judge_protocol.json"
+    builtin_protocol().model_copy(update={"compare_by": "rating"}).save(tmp_path)
+    words = ["judge", "bundled", *SCRIPTED, "--judge.protocol", str(protocol), "--compare.design", "all"]
+    words += ["--output", str(tmp_path / "out")]
+    before = estimate(capsys, *words)
+    assert lines(before) == {"ratings": before["calls"], "comparisons": 0}
+    assert main(words) == 0
+    with JudgmentCache(tmp_path / "out" / "judgments.sqlite") as cache:
+        assert before["calls"] == cache.count()
+    sampled = ["run", "dpo/tiny", *SCRIPTED, "--judge.protocol", str(protocol), "--compare.design", "circular"]
+    assert lines(estimate(capsys, *sampled)) == {"ratings": 8, "evaluation": 4}
+
+
+def test_rounds_judge_their_prompts_again(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "dpo/tiny", *SCRIPTED, "--compare.design", "circular"]
+    once = lines(estimate(capsys, *words))
+    thrice = lines(estimate(capsys, *words, "--rounds.count", "3"))
+    assert thrice == {"ratings": 3 * once["ratings"], "comparisons": 3 * once["comparisons"], "evaluation": 4}
+    assert lines(estimate(capsys, *words, "--rounds.count", "2", "--rounds.fresh_prompts", "true")) == once
 
 
 def test_the_tokens_are_those_that_the_judge_then_reads(
