@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue, ValidationError
 from rewards.errors import InputError, MissingFileError, StorageError
 from rewards.intervals import Interval
 from rewards.judges.base import Judge, JudgeCard
-from rewards.judges.config import JudgeSettings
+from rewards.judges.config import DEFAULT_JUDGE, JudgeSettings
 from rewards.judges.generative import GenerativeJudge
 from rewards.judges.shipped import checkpoint_folder
 from rewards.protocol.spec import Decoding
@@ -136,11 +136,9 @@ def find_certificate(settings: JudgeSettings, named: Path | None = None) -> Path
         return file
     if settings.backend == "scripted":
         return None
-    folder = settings.adapter or checkpoint_folder(settings.model)
-    if folder is None:
-        return None
-    file = folder / CERTIFICATE_FILE
-    return file if file.is_file() else None
+    model = None if settings.adapter and settings.model == DEFAULT_JUDGE else checkpoint_folder(settings.model)
+    files = [folder / CERTIFICATE_FILE for folder in (settings.adapter, model) if folder is not None]
+    return next((file for file in files if file.is_file()), None)
 
 
 def check_certificate(path: Path, judge: Judge) -> JudgeCertificate:
