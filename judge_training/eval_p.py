@@ -110,7 +110,7 @@ def take_pairs(pairs: Sequence[EvalPPair], limit: int | None) -> list[EvalPPair]
     if limit is None:
         return list(pairs)
     turns: dict[str, int] = {}
-    placed = []
+    placed: list[tuple[int, int, EvalPPair]] = []
     for pair in sorted(pairs, key=lambda one: digest("take", one.id, one.prompt)):
         turns[pair.scenario] = turns.get(pair.scenario, 0) + 1
         placed.append((turns[pair.scenario], len(placed), pair))

@@ -20,7 +20,7 @@ from rewards.intervals import Interval
 from rewards.judges.base import Judge, JudgeCard
 from rewards.judges.config import JudgeSettings
 from rewards.judges.generative import GenerativeJudge
-from rewards.judges.shipped import checkpoint_file, checkpoint_folder
+from rewards.judges.shipped import judge_file
 from rewards.protocol.spec import Decoding
 from rewards.types import Record
 
@@ -135,15 +135,7 @@ def find_certificate(settings: JudgeSettings, named: Path | None = None) -> Path
         if not file.is_file():
             raise MissingFileError(f"expected the judge's certificate at {file}, found none; autoj certify writes one")
         return file
-    if settings.backend == "scripted":
-        return None
-    if settings.adapter is None and settings.backend == "transformers":
-        return checkpoint_file(settings.model, CERTIFICATE_FILE)
-    folder = settings.adapter or checkpoint_folder(settings.model)
-    if folder is None:
-        return None
-    file = folder / CERTIFICATE_FILE
-    return file if file.is_file() else None
+    return judge_file(settings, CERTIFICATE_FILE)
 
 
 def check_certificate(path: Path, judge: Judge) -> JudgeCertificate:

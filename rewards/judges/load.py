@@ -1,8 +1,9 @@
 """From settings to a judge that can be asked.
 
-The protocol is the one named, else the checkpoint's own (`judge_protocol.json` in the adapter's or the model's
-folder), else the built-in one. A model counts as trained to judge when it brings its own protocol, or is one of
-AUTO-J's released judges; the card says so, and warns when a trained judge is asked in words it was not trained on.
+The protocol is the one named, else the checkpoint's own (`judge_protocol.json` with the adapter or the model, in a
+folder or on the hub), else the built-in one. A model counts as trained to judge when it brings its own protocol, or is
+one of AUTO-J's released judges; the card says so, and warns when a trained judge is asked in words it was not trained
+on.
 
 This module imports torch only when the in-process backend is asked for.
 """
@@ -30,7 +31,7 @@ from rewards.judges.config import (
 from rewards.judges.generative import GenerativeJudge, Mode
 from rewards.judges.rivals.chat_rival import with_chat
 from rewards.judges.scripted import Rule, rule_backend
-from rewards.judges.shipped import checkpoint_file, checkpoint_folder
+from rewards.judges.shipped import judge_file
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import PROTOCOL_FILE, ChatFormat, Decoding, JudgeProtocol
 
@@ -103,19 +104,9 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
 
 def find_protocol(settings: JudgeSettings) -> tuple[JudgeProtocol, bool]:
     """The protocol to ask with, and whether the checkpoint brings one of its own."""
-    own = None if settings.backend == "scripted" else _own_protocol(settings)
+    own = judge_file(settings, PROTOCOL_FILE)
     chosen = settings.protocol or own
     return JudgeProtocol.load(chosen) if chosen else builtin_protocol(), own is not None
-
-
-def _own_protocol(settings: JudgeSettings) -> Path | None:
-    """The adapter's file, else the model's; only a model that is loaded here is looked for on the hub."""
-    if settings.adapter is not None and (settings.adapter / PROTOCOL_FILE).is_file():
-        return settings.adapter / PROTOCOL_FILE
-    if settings.backend == "transformers":
-        return checkpoint_file(settings.model, PROTOCOL_FILE)
-    folder = checkpoint_folder(settings.model)
-    return folder / PROTOCOL_FILE if folder is not None and (folder / PROTOCOL_FILE).is_file() else None
 
 
 def is_released_judge(model: str) -> bool:

@@ -163,6 +163,21 @@ def load_model(
     return LocalModel(model=model.eval(), tokenizer=tokenizer, revision=revision, name=name)
 
 
+def load_tokenizer_alone(name: str, adapter: Path | None = None) -> Any:
+    """The tokenizer that `load_model` would load, without the weights (of a hub id nothing else is fetched).
+
+    Raises InputError when there is none.
+    """
+    if name == DEFAULT_JUDGE and adapter is not None:
+        name, adapter = str(adapter), None
+    base, _ = split_adapter(name, adapter)
+    folder = embedded_model_path() if base == DEFAULT_MODEL else base
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a tokenizer with the model {base} (a folder or a hub id): {error}") from error
+
+
 def _settings(dtype: torch.dtype, place: torch.device, attention: Attention | None) -> dict[str, Any]:
     """What every checkpoint is loaded with; without an attention it is what the architecture prefers."""
     settings: dict[str, Any] = {

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from rewards.errors import InputError
-from rewards.judges.config import DEFAULT_JUDGE
+from rewards.judges.config import DEFAULT_JUDGE, JudgeSettings
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -27,16 +27,28 @@ def checkpoint_folder(model: str) -> Path | None:
     return path if path.is_dir() else None
 
 
-def checkpoint_file(model: str, name: str) -> Path | None:
-    """A small file of a checkpoint in a folder or on the hub; None where it has none.
+def judge_file(settings: JudgeSettings, name: str) -> Path | None:
+    """A small file that a judge brings: the adapter's, else the model's; None where neither has it.
 
-    A hub that cannot be asked gives what its cache holds; that the model cannot be had is said when it is loaded.
+    A model that is loaded here may have it on the hub; a server's name says nothing of what is there. The scripted
+    judge brings none.
     """
-    folder = checkpoint_folder(model)
-    if folder is not None:
-        return folder / name if (folder / name).is_file() else None
-    if _HUB_ID.fullmatch(model) is None:
+    if settings.backend == "scripted":
         return None
+    # With an adapter and no model named, the default judge has nothing to do with it.
+    model = None if settings.adapter and settings.model == DEFAULT_JUDGE else checkpoint_folder(settings.model)
+    for folder in (settings.adapter, model):
+        if folder is not None and (folder / name).is_file():
+            return folder / name
+    on_hub = settings.backend == "transformers" and _HUB_ID.fullmatch(settings.model) and model is None
+    return _hub_file(settings.model, name) if on_hub else None
+
+
+def _hub_file(model: str, name: str) -> Path | None:
+    """A file of a hub checkpoint, or None. A hub that cannot be asked gives what its cache holds.
+
+    That the model cannot be had at all is said when it is loaded.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
