@@ -10,6 +10,7 @@ It quantises nothing, and it uploads only when told to (`push`).
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,10 +91,12 @@ def export_judge(
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends, and is removed when it fails."""
-    part = out.with_name(out.name + ".part")
+    """A folder beside `out` that takes its place when the block ends, and is removed when it fails.
+
+    Its name is nobody else's: what is removed is never a folder of the user or of another export.
+    """
+    part = out.with_name(f"{out.name}.{secrets.token_hex(8)}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)  # of an export that was killed
         part.mkdir(parents=True)
         yield part
         part.replace(out)
@@ -112,7 +115,8 @@ def _write_weights(settings: JudgeSettings, folder: Path, dtype: ExportDtype) ->
     from rewards.judges.local_model import find_folder, load_model
 
     base, _ = split_adapter(settings.model, settings.adapter)
-    stored = stored_quantization(find_folder(base))
+    place = find_folder(base)
+    stored = stored_quantization(place) if (place / "config.json").is_file() else None  # else load_model says so
     if stored is not None:
         raise InputError(
             f"expected a judge in floating point to export, but {base} is quantised ({stored.text}): its numbers are "

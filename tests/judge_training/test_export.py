@@ -180,6 +180,30 @@ def test_an_export_that_breaks_off_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"adapter"}
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_folder_of_the_user_beside_the_export_is_never_touched(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+):
+    mine = tmp_path / "out.part" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine", encoding="utf-8")
+    if fails:
+        monkeypatch.setattr(exporting, "model_card", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            export_judge(settings_of(adapter), tmp_path / "out")
+    else:
+        export_judge(settings_of(adapter), tmp_path / "out")
+    assert mine.read_text(encoding="utf-8") == "mine"
+    expected = {"adapter", "out.part"} if fails else {"adapter", "out.part", "out"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_a_folder_that_is_no_model_is_said_to_be_none(tmp_path: Path):
+    builtin_protocol().save(tmp_path)
+    with pytest.raises(InputError, match=r"expected a model in .* no config\.json"):
+        export_judge(settings_of(tmp_path), tmp_path / "out")
+
+
 class Hub:
     """What is asked of the hub."""
 
