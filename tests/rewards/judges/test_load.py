@@ -18,6 +18,10 @@ MINE = builtin_protocol().model_copy(update={"name": "mine"})
 OTHER = builtin_protocol().model_copy(update={"name": "other"})
 
 
+def test_an_adapter_without_a_protocol_is_not_asked_in_the_default_judges_words(tmp_path: Path) -> None:
+    assert find_protocol(JudgeSettings(adapter=tmp_path)) == (builtin_protocol(), False)
+
+
 def test_without_any_protocol_it_is_the_built_in_one() -> None:
     judge = load_judge(backend="scripted")
     assert (judge.card.protocol, judge.card.trained, judge.mode) == ("autoj-builtin", False, "direct")
