@@ -232,6 +232,11 @@ def _hub_snapshot(name: str) -> Path:
 
 def _weights(folder: Path, name: str) -> list[Path]:
     """The weight files; refuses a folder that is no model, or one with pickled weights only."""
+    if any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{name} has its weights as GGUF, which is loaded by llama.cpp and not here: start its server and name it "
+            "with backend: endpoint, or name a checkpoint in safetensors"
+        )
     if not (folder / "config.json").is_file():
         raise InputError(f"expected a model in {folder}, but it has no config.json; name the checkpoint's own folder")
     weights = sorted(folder.glob("*.safetensors"))
@@ -250,7 +255,7 @@ def _dtype(wanted: Dtype, device: torch.device, stored: StoredQuantization | Non
     if wanted != "auto":
         return _DTYPES[wanted]
     if stored is not None and stored.method == "gptq" and device.type == "cuda":
-        return torch.float16  # what its scales are stored in and its fast kernels compute in
+        return torch.float16  # its scales are float16, which bfloat16 would round
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
 
