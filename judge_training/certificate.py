@@ -22,6 +22,7 @@ from judge_training import eval_p as eval_p_set
 from judge_training import pair_sets, rated_sets
 from judge_training.attacks import (
     CONTROL,
+    AttackCase,
     AttackResult,
     attack_cases,
     attack_results,
@@ -42,6 +43,7 @@ from rewards.intervals import Interval, wilson
 from rewards.judges.base import CompareItem, RateItem
 from rewards.judges.generative import GenerativeJudge
 from rewards.judging import compare_to_file, rate_to_file
+from rewards.protocol.spec import JudgeProtocol
 from rewards.types import Candidate, Comparison, Judgment, Record, Unparsed
 from rewards.verdicts import OrderAgreement, order_agreement
 
@@ -192,7 +194,7 @@ def _calibrate(found: Measured, name: str, title: str, calibrate: Callable[[], C
 def measure_bundled(found: Measured, judge: GenerativeJudge, path: Path) -> None:
     """The small set: both orders, and how fast the judge is."""
     items = read_items(path)
-    pairs = [] if judge.protocol.pairwise is None else _pairs(items)
+    pairs = [] if judge.protocol.pairwise is None else pairs_of(items)
     started = time.perf_counter()
     judgments = list(judge.rate(items))
     comparisons = list(judge.compare(pairs))
@@ -230,21 +232,10 @@ def measure_attacks(
     marks: tuple[str, str] | None = None,
 ) -> None:
     """The first set of attacks on the weaker responses of the small set, whose first response a prompt is the best."""
-    items = read_items(path)
-    better: dict[str, Candidate] = {}
-    for item in items:
-        better.setdefault(item.prompt.id, item.candidate)
-    weak = [item for item in items if item.candidate.id != better[item.prompt.id].id]
-    cases = attack_cases(read_attacks(), weak, better, judge.protocol, responses=responses, marks=marks)
-    rated = {one.candidate.id: one for case in cases for one in (case.plain, case.attacked)}
-    judgments = rate_to_file(judge, list(rated.values()), folder / "attack_ratings.jsonl", limit=1.0)
-    pairs = {
-        (one.first.id, one.second.id): one
-        for case in cases
-        for one in (case.plain_pair, case.attacked_pair)
-        if one is not None
-    }
-    comparisons = compare_to_file(judge, list(pairs.values()), folder / "attack_comparisons.jsonl", limit=1.0)
+    cases = _cases(read_items(path), judge.protocol, responses, marks)
+    ratings, pairs = _asked_about(cases)
+    judgments = rate_to_file(judge, ratings, folder / "attack_ratings.jsonl", limit=1.0)
+    comparisons = compare_to_file(judge, pairs, folder / "attack_comparisons.jsonl", limit=1.0)
     kinds = attack_results(cases, judgments, comparisons)
     result = AttackResults(kinds=tuple(kinds), raised=attack_success(kinds))
     control = next((one.rated for one in kinds if one.kind == CONTROL), None)
@@ -255,6 +246,35 @@ def measure_attacks(
         ("rating raised by an attack", result.raised),
         ("rating raised by a harmless sentence", control),
     )
+
+
+def attack_items(
+    items: Sequence[RateItem], protocol: JudgeProtocol, *, responses: int = 3
+) -> tuple[list[RateItem], list[CompareItem]]:
+    """The responses that `measure_attacks` has rated, and the pairs that it has compared."""
+    return _asked_about(_cases(items, protocol, responses, None))
+
+
+def _cases(
+    items: Sequence[RateItem], protocol: JudgeProtocol, responses: int, marks: tuple[str, str] | None
+) -> list[AttackCase]:
+    better: dict[str, Candidate] = {}
+    for item in items:
+        better.setdefault(item.prompt.id, item.candidate)
+    weak = [item for item in items if item.candidate.id != better[item.prompt.id].id]
+    return attack_cases(read_attacks(), weak, better, protocol, responses=responses, marks=marks)
+
+
+def _asked_about(cases: Sequence[AttackCase]) -> tuple[list[RateItem], list[CompareItem]]:
+    """Every item of the cases once."""
+    rated = {one.candidate.id: one for case in cases for one in (case.plain, case.attacked)}
+    pairs = {
+        (one.first.id, one.second.id): one
+        for case in cases
+        for one in (case.plain_pair, case.attacked_pair)
+        if one is not None
+    }
+    return list(rated.values()), list(pairs.values())
 
 
 def _attack_sheet(result: AttackResults) -> Sheet:
@@ -339,7 +359,7 @@ def read_items(path: Path) -> list[RateItem]:
     return [row.item for row in read_candidates(path).records]
 
 
-def _pairs(items: Sequence[RateItem]) -> list[CompareItem]:
+def pairs_of(items: Sequence[RateItem]) -> list[CompareItem]:
     """Every two responses to a prompt."""
     return [
         CompareItem(prompt=one.prompt, first=one.candidate, second=other.candidate)

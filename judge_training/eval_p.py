@@ -21,6 +21,7 @@ from judge_training.scenarios.names import group_of, scenario_names
 from rewards.errors import InputError
 from rewards.jsonl import read_records
 from rewards.judges.base import CompareItem
+from rewards.row_parts import digest
 from rewards.types import (
     Candidate,
     Comparison,
@@ -102,13 +103,19 @@ def compare_items(pairs: Sequence[EvalPPair]) -> list[CompareItem]:
 
 
 def take_pairs(pairs: Sequence[EvalPPair], limit: int | None) -> list[EvalPPair]:
-    """The first `limit` pairs, one of every scenario in turn; they keep their ids. All of them without a limit."""
+    """`limit` pairs, one of every scenario in turn, in their order; they keep their ids. All of them without a limit.
+
+    Which of a scenario is drawn by a hash: the file has the ties of a scenario first.
+    """
+    if limit is None:
+        return list(pairs)
     turns: dict[str, int] = {}
-    placed = []
-    for place, pair in enumerate(pairs):
+    placed: list[tuple[int, int, EvalPPair]] = []
+    for pair in sorted(pairs, key=lambda one: digest("take", one.id, one.prompt)):
         turns[pair.scenario] = turns.get(pair.scenario, 0) + 1
-        placed.append((turns[pair.scenario], place, pair))
-    return list(pairs) if limit is None else [pair for _, _, pair in sorted(placed, key=lambda one: one[:2])[:limit]]
+        placed.append((turns[pair.scenario], len(placed), pair))
+    taken = {pair.id for _, _, pair in sorted(placed, key=lambda one: one[:2])[:limit]}
+    return [pair for pair in pairs if pair.id in taken]
 
 
 def evaluate_eval_p(data_path: Path, predictions_path: Path, swapped_path: Path | None = None) -> EvalP:

@@ -10,24 +10,25 @@ It quantises nothing, and it uploads only when told to (`push`).
 
 from __future__ import annotations
 
-import json
+import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from judge_training.model_card import CardFacts, model_card
 from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, find_certificate
 from rewards.errors import InputError, StorageError
-from rewards.judges.config import DEFAULT_MODEL, JudgeSettings
+from rewards.judges.config import JudgeSettings
 from rewards.judges.load import find_protocol
-from rewards.judges.shipped import checkpoint_folder
+from rewards.judges.quantized import stored_quantization
+from rewards.judges.shipped import checkpoint_folder, split_adapter
+from rewards.judges.weights_digest import folder_digest
 from rewards.protocol.spec import JudgeProtocol
 
 ExportDtype = Literal["float32", "float16", "bfloat16"]
-_EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_TRAINING = ("kind", "examples", "steps", "first_loss", "final_loss", "processes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,19 @@ def export_judge(
 ) -> Exported:
     """Write the judge that the settings name (model, adapter, protocol) as one model into the new folder `out`.
 
-    licence: for the card, as the hub writes it (`apache-2.0`); none is stated without it. Raises InputError when the
-    folder exists, when the judge brings no protocol and none is named, or when it cannot be loaded, and StorageError
-    when it cannot be written; then nothing is left.
+    licence: for the card, as the hub writes it (`apache-2.0`); without it that of the judge's own card, if it has one.
+    Raises InputError when the folder exists, when the judge is quantised, brings no protocol (and none is named) or
+    cannot be loaded, and StorageError when the folder cannot be written; then nothing is left.
     """
     if settings.backend != "transformers":
         raise InputError(f"expected a judge in this process to export, got the backend {settings.backend}")
     if out.exists():
         raise InputError(f"expected a new folder, got {out}, which exists; name another one or remove it")
+    if settings.quantization != "none":
+        raise InputError(
+            f"expected no quantization, got {settings.quantization}: weights are exported in floating point; leave it "
+            "out, and quantise the exported judge when it is loaded"
+        )
     protocol, own = find_protocol(settings)
     if not own and settings.protocol is None:
         raise InputError(
@@ -59,23 +65,38 @@ def export_judge(
             "it was trained with (--judge.protocol)"
         )
     with _new_folder(out) as part:
-        _write_weights(settings, part, dtype)
+        source = _write_weights(settings, part, dtype)
         protocol.save(part)
-        source = _certificate(settings)
-        certified = source is not None and _is_of(source, part, protocol)
-        if source is not None and certified:
-            source.save(part / CERTIFICATE_FILE)
-        card = model_card(settings, protocol, out.name, dtype=dtype, licence=licence, source=source, fits=certified)
+        weights = folder_digest(part)
+        found = _certificate(settings)
+        certified = found is not None and _is_of(found, weights, protocol)
+        if found is not None and certified:
+            found.save(part / CERTIFICATE_FILE)
+        # One that is beside the judge and of another judge is nobody's: it is not quoted either.
+        quoted = found is not None and (certified or _is_of(found, source, protocol))
+        facts = CardFacts(
+            name=out.name,
+            protocol=protocol,
+            dtype=dtype,
+            merged=split_adapter(settings.model, settings.adapter)[1] is not None,
+            weights=weights,
+            certificate=found if quoted else None,
+            of="these weights" if certified else "the source",
+            licence=licence,
+        )
+        card = model_card(facts, settings.adapter or checkpoint_folder(settings.model))
         (part / "README.md").write_text(card, encoding="utf-8")
     return Exported(out, certified)
 
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends, and is removed when it fails."""
-    part = out.with_name(out.name + ".part")
+    """A folder beside `out` that takes its place when the block ends, and is removed when it fails.
+
+    Its name is nobody else's: what is removed is never a folder of the user or of another export.
+    """
+    part = out.with_name(f"{out.name}.{secrets.token_hex(8)}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)  # of an export that was killed
         part.mkdir(parents=True)
         yield part
         part.replace(out)
@@ -87,14 +108,26 @@ def _new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write_weights(settings: JudgeSettings, folder: Path, dtype: ExportDtype) -> None:
+def _write_weights(settings: JudgeSettings, folder: Path, dtype: ExportDtype) -> str:
+    """Write model and tokenizer; returns the digest of the judge that they were made from."""
     import torch
 
-    from rewards.judges.local_model import load_model
+    from rewards.judges.local_model import find_folder, load_model
 
+    base, _ = split_adapter(settings.model, settings.adapter)
+    place = find_folder(base)
+    stored = stored_quantization(place) if (place / "config.json").is_file() else None  # else load_model says so
+    if stored is not None:
+        raise InputError(
+            f"expected a judge in floating point to export, but {base} is quantised ({stored.text}): its numbers are "
+            "gone, and nothing can be merged into it exactly; export the judge that it was made from, or copy its "
+            "folder as it is"
+        )
     local = load_model(settings.model, adapter=settings.adapter, dtype="float32", device="cpu")
+    vars(local.model.config).pop("auto_map", None)  # names code that is never run and does not go along
     local.model.to(getattr(torch, dtype)).save_pretrained(folder)
     local.tokenizer.save_pretrained(folder)
+    return local.revision
 
 
 def _certificate(settings: JudgeSettings) -> JudgeCertificate | None:
@@ -102,81 +135,8 @@ def _certificate(settings: JudgeSettings) -> JudgeCertificate | None:
     return None if path is None else JudgeCertificate.load(path)
 
 
-def _is_of(certificate: JudgeCertificate, folder: Path, protocol: JudgeProtocol) -> bool:
-    """Whether a certificate is of the weights in a folder, asked in these words."""
-    from rewards.judges.weights_digest import folder_digest
-
-    weights = (certificate.parts.weights or "").partition("-")[0]  # after the dash stands the dtype it ran in
-    return weights == folder_digest(folder) and certificate.parts.protocol == protocol.digest
-
-
-def model_card(
-    settings: JudgeSettings,
-    protocol: JudgeProtocol,
-    name: str,
-    *,
-    dtype: str,
-    licence: str | None,
-    source: JudgeCertificate | None,
-    fits: bool,
-) -> str:
-    """The README.md of an exported judge, in Markdown with the hub's YAML head."""
-    head = [f"base_model: {base_of(settings)}", "library_name: transformers", "tags: [judge, reward-model, autoj]"]
-    if licence is not None:
-        head.insert(1, f"license: {licence}")
-    parts = ["---", *head, "---", f"# {name}", "", *_about(protocol, name, dtype)]
-    training = _training(settings)
-    if training:
-        parts += ["", "## Training", "", *_table(training)]
-    parts += ["", "## Measured", "", *_measured(source, fits)]
-    return "\n".join(parts) + "\n"
-
-
-def base_of(settings: JudgeSettings) -> str:
-    """Name of the model that the adapter was put on, or of the model itself."""
-    folder = settings.adapter or checkpoint_folder(settings.model)
-    config = None if folder is None else folder / "adapter_config.json"
-    named: Any = settings.model
-    if config is not None and config.is_file():
-        named = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path") or named
-    return _EMBEDDED if named == DEFAULT_MODEL else str(named)
-
-
-def _about(protocol: JudgeProtocol, name: str, dtype: str) -> list[str]:
-    both = "rates one response" + (" and compares two" if protocol.pairwise else "")
-    rated = f"from {protocol.scale.low} to {protocol.scale.high}"
-    return [
-        f"A judge that {both}, {rated}. All weights, {dtype}; the adapter that it was trained as is merged in.",
-        "",
-        f"It is asked in the words of `judge_protocol.json` (`{protocol.name}`, digest `{protocol.digest[:12]}`):",
-        "",
-        "```",
-        f"autoj judge responses.jsonl --judge.model {name}",
-        "```",
-    ]
-
-
-def _training(settings: JudgeSettings) -> dict[str, Any]:
-    folder = settings.adapter or checkpoint_folder(settings.model)
-    file = None if folder is None else folder / "training.json"
-    if file is None or not file.is_file():
-        return {}
-    said = json.loads(file.read_text(encoding="utf-8"))
-    return {key: said[key] for key in _TRAINING if key in said}
-
-
-def _table(values: dict[str, Any]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {key.replace('_', ' ')} | {value} |" for key, value in values.items())]
-
-
-def _measured(source: JudgeCertificate | None, fits: bool) -> list[str]:
-    make = "`autoj certify --judge.model FOLDER --out FOLDER` measures it and writes one."
-    if source is None:
-        return [f"There is no certificate: nobody measured this judge. {make}"]
-    rows: Sequence[str] = [f"| {one.name} | {one.text} |" for one in source.headline]
-    said = (
-        f"`{CERTIFICATE_FILE}` is of exactly these weights."
-        if fits
-        else f"Of the judge that this one was made from ({source.judge.digest[:12]}), not of these weights. {make}"
-    )
-    return [said, "", "| | |", "|---|---|", *rows]
+def _is_of(certificate: JudgeCertificate, weights: str, protocol: JudgeProtocol) -> bool:
+    """Whether a certificate is of these weights in floating point, asked in these words."""
+    measured, _, ran_in = (certificate.parts.weights or "").partition("-")
+    plain = ran_in in ("", "float16", "bfloat16")  # else they were quantised when they were measured
+    return plain and measured == weights and certificate.parts.protocol == protocol.digest

@@ -61,8 +61,13 @@ def _share_cores() -> None:
 
 def _quieten_followers() -> None:
     """Of several processes, only the first one shows progress; must be set before tqdm and datasets are loaded."""
-    if os.environ.get("RANK", "0") != "0":
+    if not _is_first():
         os.environ.update(TQDM_DISABLE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
+
+
+def _is_first() -> bool:
+    """Whether this is the only process of a job, or its first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:
@@ -82,10 +87,11 @@ def _guarded(verb: str, arguments: list[str]) -> int:
         print(f"autoj {verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            f"\nautoj {verb}: stopped. Everything finished is kept; the same command with --resume goes on.",
-            file=sys.stderr,
-        )
+        if _is_first():
+            print(
+                f"\nautoj {verb}: stopped. Everything finished is kept; the same command with --resume goes on.",
+                file=sys.stderr,
+            )
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

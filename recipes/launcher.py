@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recipes.loading import load_recipe, parse_flags
-from recipes.schema import TrainingRecipe, TrainJudgeRecipe
+from recipes.schema import Recipe, TrainingRecipe, TrainJudgeRecipe
 from rewards.errors import InputError, RunError
-from rewards.training.launch_settings import LaunchSettings
 
 FLAGS = ("--nproc", "--nnodes", "--rdzv", "--strategy")
 """Flags of `autoj run` that are this module's; each takes one value."""
@@ -101,21 +100,22 @@ def launch_flags(name: str, flags: Sequence[str], world: World) -> list[str]:
             f"expected --launch.processes {world.processes}, as --nproc and --nnodes make it, got "
             f"{settings['processes']}; leave it out"
         )
+    recipe = load_recipe(name, flags)
+    if not isinstance(recipe, TrainJudgeRecipe | TrainingRecipe):
+        raise InputError(f"a {recipe.recipe} recipe trains nothing and runs on one process; leave --nproc out")
     told = [*flags, f"--launch.processes={world.processes}"]
     if world.strategy is not None:
         told.append(f"--launch.strategy={world.strategy}")
-    recipe = load_recipe(name, told)
-    if not isinstance(recipe, TrainJudgeRecipe | TrainingRecipe):
-        raise InputError(f"a {recipe.recipe} recipe trains nothing and runs on one process; leave --nproc out")
-    _check_machine(recipe.launch, world)
+    _check_machine(load_recipe(name, told), world)
     return told
 
 
-def _check_machine(launch: LaunchSettings, world: World) -> None:
+def _check_machine(recipe: Recipe, world: World) -> None:
     """Refuse once what every process would refuse."""
     from rewards.training.distributed import check_machine
 
-    check_machine(launch, here=world.nproc)
+    if isinstance(recipe, TrainJudgeRecipe | TrainingRecipe):
+        check_machine(recipe.launch, here=world.nproc)
 
 
 def torchrun_arguments(world: World, command: Sequence[str]) -> list[str]:
@@ -156,8 +156,8 @@ def _run_agent(arguments: Sequence[str]) -> int:
         run(parse_args(list(arguments)))  # type: ignore[no-untyped-call]  # torch leaves both untyped
     except ChildFailedError as error:
         return exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
-    except SignalException as error:
-        raise KeyboardInterrupt(str(error)) from error
+    except SignalException:
+        return 1  # the first process has said that it stopped, and what is kept
     except (RendezvousConnectionError, RendezvousTimeoutError) as error:
         raise RunError(
             f"the machines did not meet: {error}. Check --rdzv (the same HOST:PORT on all, reachable from all) and "

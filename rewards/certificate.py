@@ -20,7 +20,7 @@ from rewards.intervals import Interval
 from rewards.judges.base import Judge, JudgeCard
 from rewards.judges.config import JudgeSettings
 from rewards.judges.generative import GenerativeJudge
-from rewards.judges.shipped import checkpoint_folder
+from rewards.judges.shipped import judge_file
 from rewards.protocol.spec import Decoding
 from rewards.types import Record
 
@@ -125,22 +125,17 @@ def parts_of(judge: Judge) -> JudgeParts:
 
 
 def find_certificate(settings: JudgeSettings, named: Path | None = None) -> Path | None:
-    """The file of the judge's certificate: the one named, else the one in the adapter's or the model's folder.
+    """The file of the judge's certificate: the one named, else the one with the adapter or the model.
 
-    None where there is none. Raises MissingFileError when one is named and is not there.
+    A model that is loaded here may have it on the hub. None where there is none. Raises MissingFileError when one is
+    named and is not there.
     """
     if named is not None:
         file = named / CERTIFICATE_FILE if named.is_dir() else named
         if not file.is_file():
             raise MissingFileError(f"expected the judge's certificate at {file}, found none; autoj certify writes one")
         return file
-    if settings.backend == "scripted":
-        return None
-    folder = settings.adapter or checkpoint_folder(settings.model)
-    if folder is None:
-        return None
-    file = folder / CERTIFICATE_FILE
-    return file if file.is_file() else None
+    return judge_file(settings, CERTIFICATE_FILE)
 
 
 def check_certificate(path: Path, judge: Judge) -> JudgeCertificate:

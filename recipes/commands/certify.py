@@ -1,9 +1,11 @@
-"""`autoj certify`: measure one judge and write its certificate, which jobs that train on its rewards ask for."""
+"""`autoj certify`: measure one judge and write its certificate, which jobs that train on its rewards ask for.
+
+`--dry-run` (with `--probe N`, `--rate TOKENS_PER_SECOND`, `--devices N`, `--json`) prints what that would cost.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -12,8 +14,10 @@ import tyro
 from pydantic import Field
 
 from recipes.commands.evaluate import asking
+from recipes.machine import machine_of
 from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, parts_of
 from rewards.columns import ColumnMap
+from rewards.judges.base import CompareItem, RateItem
 from rewards.judges.config import JudgeSettings, Settings
 
 if TYPE_CHECKING:
@@ -24,7 +28,10 @@ PAGE = "certificate.html"
 
 
 class CertifyArguments(Settings):
-    """Measure a judge: agreement and consistency, reading, attacks, speed; write judge_certificate.json and a page."""
+    """Measure a judge: agreement and consistency, reading, attacks, speed; write judge_certificate.json and a page.
+
+    --dry-run prints what it would be asked and what that costs, and writes nothing.
+    """
 
     out: Path
     """Folder of the certificate, its page and the judge's answers; started again it goes on where it stopped."""
@@ -55,7 +62,9 @@ class _KnowsTurns(Protocol):
 
 
 def main(arguments: list[str]) -> int:
-    """Certify a judge."""
+    """Certify a judge, or print what it would be asked."""
+    if "--dry-run" in arguments and not {"-h", "--help"} & set(arguments):
+        return _cost(arguments)
     description = CertifyArguments.__doc__
     certify(tyro.cli(CertifyArguments, args=arguments, prog="autoj certify", description=description))
     return 0
@@ -86,7 +95,7 @@ def certify(arguments: CertifyArguments) -> JudgeCertificate:
         parts=parts_of(judge),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
-        machine=_machine(arguments.judge),
+        machine=machine_of(arguments.judge),
         headline=tuple(found.headline),
         judgments_per_second=found.judgments_per_second,
         details=found.details,
@@ -95,6 +104,47 @@ def certify(arguments: CertifyArguments) -> JudgeCertificate:
     write_evaluation_page(arguments.out / PAGE, found.sheets, about=_about(certificate, given))
     _say(certificate, arguments)
     return certificate
+
+
+def _cost(words: list[str]) -> int:
+    """Print what the judge would be asked for its certificate. Nothing of it is cached: its speed is measured."""
+    from recipes.cost_of import dry_run_items
+    from recipes.dry_run import Options, split_options
+    from recipes.stages import BUNDLED_CANDIDATES
+
+    options, rest = split_options(words)
+    given = tyro.cli(CertifyArguments, args=rest, prog="autoj certify", description=CertifyArguments.__doc__)
+    sets = [*_given_sets(given), *_bundled_sets(given, BUNDLED_CANDIDATES)]
+    return dry_run_items(given.judge.model_copy(update={"cache": None}), sets, options or Options())
+
+
+def _given_sets(given: CertifyArguments) -> Iterator[tuple[str, Sequence[RateItem | CompareItem]]]:
+    from judge_training import eval_p, pair_sets, rated_sets
+
+    if given.eval_p is not None:
+        pairs = eval_p.take_pairs(eval_p.read_eval_p(given.eval_p), given.limit)
+        yield "Eval-P", eval_p.compare_items(pairs)
+    if given.pairs is not None:
+        labelled = pair_sets.read_pair_set(given.pairs, columns=given.pairs_columns, limit=given.limit)
+        yield "labelled pairs", pair_sets.compare_items(labelled)
+    if given.ratings is not None:
+        rated = rated_sets.read_rated_set(given.ratings, columns=given.ratings_columns)
+        prompts = set(list(dict.fromkeys(item.prompt.id for item in rated.items))[: given.limit])
+        yield "rated responses", [item for item in rated.items if item.prompt.id in prompts]
+
+
+def _bundled_sets(given: CertifyArguments, path: Path) -> Iterator[tuple[str, Sequence[RateItem | CompareItem]]]:
+    from judge_training import certificate as measuring
+    from rewards.judges.load import find_protocol
+
+    protocol = find_protocol(given.judge)[0]
+    items = measuring.read_items(path)
+    ratings, comparisons = measuring.attack_items(items, protocol, responses=given.attack_responses)
+    yield "bundled ratings", items
+    yield "attack ratings", ratings
+    if protocol.pairwise is not None:
+        yield "bundled pairs", measuring.pairs_of(items)
+        yield "attack pairs", comparisons
 
 
 def _measured(judge: GenerativeJudge, arguments: CertifyArguments) -> Measured:
@@ -126,20 +176,6 @@ def _versions() -> dict[str, str]:
     from recipes.job import library_versions
 
     return library_versions()
-
-
-def _machine(settings: JudgeSettings) -> str:
-    """Where the judge ran, as far as this process can tell."""
-    here = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    if settings.backend == "endpoint":
-        return f"a server asked from {here}, {settings.endpoint.concurrency} requests at once"
-    if settings.backend == "transformers":
-        import torch
-
-        if torch.cuda.is_available():
-            return f"{torch.cuda.get_device_name()}, batches of {settings.batch_size}, {here}"
-        return f"{here}, {torch.get_num_threads()} threads, batches of {settings.batch_size}"
-    return here
 
 
 def _about(certificate: JudgeCertificate, given: list[Path]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import tyro
 
 from recipes.commands.evaluate.calibrate import CalibrationArguments, calibration
+from recipes.commands.evaluate.cost import cost
 from recipes.commands.evaluate.critiques import EvalCArguments, eval_c
 from recipes.commands.evaluate.ratings import EvalRArguments, RatingsArguments, eval_r, ratings
 from recipes.commands.evaluate.rivals import RivalsArguments, rivals
@@ -36,6 +37,8 @@ usage: autoj evaluate-judge WHAT [OPTIONS]     autoj evaluate-judge WHAT --help
 
 Answers come from files, or from a judge asked now (--judge.model NAME ..., kept in --output FOLDER).
 --json prints JSON, --html FILE writes a page with pictures.
+--dry-run prints what a judge would be asked and what that costs (eval-p, eval-r, pairs, ratings), with --probe N (ask
+N questions now for the rate), --rate TOKENS_PER_SECOND, --devices N.
 
   autoj evaluate-judge eval-p --data testdata_pairwise.jsonl --predictions FILE --swapped FILE
   autoj evaluate-judge eval-c --data testdata_critique.jsonl --comparisons gpt-4-Eval_auto-j_vs_chatgpt.jsonl
@@ -52,6 +55,8 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     name, rest = arguments[0], arguments[1:]
+    if "--dry-run" in rest and not {"-h", "--help"} & set(rest):
+        return cost(name, rest)
     match name:
         case "eval-p":
             _run(EvalPArguments, eval_p, name, rest)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from recipes.commands.shortcut import run_kind
+from recipes.commands.shortcut import recipe_from_flags, run_kind
 
-EXAMPLE = "autoj judge responses.jsonl --judge.mode critique --compare.design circular --output runs/judged"
+EXAMPLE = """autoj judge responses.jsonl --judge.mode critique --compare.design circular --output runs/judged
+--dry-run                      print judge calls, tokens, time and device-hours; writes nothing. With it:
+--probe N                      ask N questions now to measure the rate (4; 0 asks none)
+--rate R --devices N --json    tokens a second, measured elsewhere; devices that the judge runs on; JSON"""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job."""
+    """Run the job, or print what it would ask."""
+    if "--dry-run" in arguments and not {"-h", "--help"} & set(arguments):
+        from recipes.cost_of import dry_run_recipe
+        from recipes.dry_run import Options, split_options
+
+        options, rest = split_options(arguments)
+        return dry_run_recipe(recipe_from_flags("judge", rest, positional="candidates"), options or Options())
     return run_kind("judge", arguments, positional="candidates", example=EXAMPLE)

@@ -15,6 +15,7 @@ DEFAULT_JUDGE = "autoj-mini"
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+Quantization = Literal["none", "bnb-4bit", "bnb-8bit", "int8"]
 
 
 class Settings(BaseModel):
@@ -107,6 +108,9 @@ class JudgeSettings(Settings):
     """Overrides of the protocol's decoding."""
     dtype: Dtype = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
+    quantization: Quantization = "none"
+    """Hold the weights in fewer bits: bnb-4bit, bnb-8bit (bitsandbytes) or int8 (torchao, also on CPUs); a checkpoint
+    that is stored quantised, such as a GPTQ one, is known by its files and needs none."""
     attention: Attention = "auto"
     """auto: FlashAttention 2 where it is installed and on CUDA, else SDPA."""
     batch_size: int = Field(default=8, ge=1)
@@ -121,3 +125,12 @@ class JudgeSettings(Settings):
     """Ask the model as one of AUTO-J's rivals is asked."""
     cache: Path | None = None
     """SQLite file of finished judgments; the recipes put one into the run folder."""
+
+    @model_validator(mode="after")
+    def _weights_are_here_to_quantise(self) -> Self:
+        if self.quantization != "none" and self.backend != "transformers":
+            raise ValueError(
+                f"expected backend transformers with quantization {self.quantization}, got {self.backend}: a server "
+                "quantises its own weights; leave quantization out"
+            )
+        return self

@@ -22,6 +22,7 @@ from rewards.errors import InputError
 from rewards.judges.base import Answer, Backend, CompareItem, JudgeCard, Question, RateItem
 from rewards.judges.by_rating import sides, verdicts
 from rewards.judges.cache import JudgmentCache, Reading, reading_key
+from rewards.judges.questions import compare_question, rate_question
 from rewards.judges.readings import (
     Grammar,
     combine,
@@ -32,9 +33,7 @@ from rewards.judges.readings import (
     with_distribution,
 )
 from rewards.judges.rivals.lenient import LENIENT_VERSION
-from rewards.protocol.render import render_pairwise, render_single
 from rewards.protocol.spec import Decoding, JudgeProtocol
-from rewards.protocol.view import query_text
 from rewards.types import Comparison, Judgment, Unparsed
 from rewards.verdicts import resolve
 
@@ -110,7 +109,7 @@ class GenerativeJudge:
         """One judgment for every item, as it comes; the outcome is a `Rating` or an `Unparsed`."""
         grammar = rating_grammar(self.protocol, lenient=self._lenient)
         for window in _windows(items, self._window):
-            questions = [self._rate_question(item) for item in window]
+            questions = [rate_question(item, self.protocol, self.mode) for item in window]
             for index, reading, values, failed in self._read_all(grammar, questions):
                 item = window[index]
                 yield Judgment(
@@ -142,7 +141,7 @@ class GenerativeJudge:
             yield from verdicts(asked, self.rate(sides(asked)), self.card.digest)
             return
         grammar = verdict_grammar(self.protocol, lenient=self._lenient)
-        questions = [self._compare_question(item) for item in asked]
+        questions = [compare_question(item, self.protocol, self.mode) for item in asked]
         for index, reading, _, failed in self._read_all(grammar, questions):
             yield index, self._verdict(asked[index], reading, failed)
 
@@ -155,23 +154,6 @@ class GenerativeJudge:
             judge=self.card.digest,
             **_said(reading),
         )
-
-    def _rate_question(self, item: RateItem) -> Question | None:
-        """The question about a response, or None when there is nothing to judge."""
-        response = item.candidate.text
-        if not response.strip():
-            return None
-        query = query_text(item.prompt, self.protocol.view)
-        content = render_single(self.protocol, query=query, response=response, mode=self.mode)
-        return Question(content=content, query=query, responses=(response,))
-
-    def _compare_question(self, item: CompareItem) -> Question | None:
-        one, two = item.first.text, item.second.text
-        if not one.strip() or not two.strip():
-            return None
-        query = query_text(item.prompt, self.protocol.view)
-        content = render_pairwise(self.protocol, query=query, response_1=one, response_2=two, mode=self.mode)
-        return Question(content=content, query=query, responses=(one, two))
 
     def _read_all(
         self, grammar: Grammar, questions: Sequence[Question | None]

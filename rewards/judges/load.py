@@ -1,8 +1,9 @@
 """From settings to a judge that can be asked.
 
-The protocol is the one named, else the checkpoint's own (`judge_protocol.json` in the adapter's or the model's
-folder), else the built-in one. A model counts as trained to judge when it brings its own protocol, or is one of
-AUTO-J's released judges; the card says so, and warns when a trained judge is asked in words it was not trained on.
+The protocol is the one named, else the checkpoint's own (`judge_protocol.json` with the adapter or the model, in a
+folder or on the hub), else the built-in one. A model counts as trained to judge when it brings its own protocol, or is
+one of AUTO-J's released judges; the card says so, and warns when a trained judge is asked in words it was not trained
+on.
 
 This module imports torch only when the in-process backend is asked for.
 """
@@ -24,12 +25,13 @@ from rewards.judges.config import (
     Dtype,
     EndpointSettings,
     JudgeSettings,
+    Quantization,
     RivalSettings,
 )
 from rewards.judges.generative import GenerativeJudge, Mode
 from rewards.judges.rivals.chat_rival import with_chat
 from rewards.judges.scripted import Rule, rule_backend
-from rewards.judges.shipped import checkpoint_folder
+from rewards.judges.shipped import judge_file
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import PROTOCOL_FILE, ChatFormat, Decoding, JudgeProtocol
 
@@ -52,6 +54,7 @@ class JudgeOverrides(TypedDict, total=False):
     decoding: DecodingSettings
     dtype: Dtype
     attention: Attention
+    quantization: Quantization
     batch_size: int
     max_prompt_tokens: int
     rule: Rule
@@ -101,10 +104,7 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
 
 def find_protocol(settings: JudgeSettings) -> tuple[JudgeProtocol, bool]:
     """The protocol to ask with, and whether the checkpoint brings one of its own."""
-    own = None
-    if settings.backend != "scripted":
-        folders = [folder for folder in (settings.adapter, checkpoint_folder(settings.model)) if folder is not None]
-        own = next((folder for folder in folders if (folder / PROTOCOL_FILE).is_file()), None)
+    own = judge_file(settings, PROTOCOL_FILE)
     chosen = settings.protocol or own
     return JudgeProtocol.load(chosen) if chosen else builtin_protocol(), own is not None
 
@@ -144,7 +144,13 @@ def load_backend(
     from rewards.judges.local_model import load_model
     from rewards.judges.transformers_backend import TransformersBackend
 
-    model = load_model(settings.model, adapter=settings.adapter, dtype=settings.dtype, attention=settings.attention)
+    model = load_model(
+        settings.model,
+        adapter=settings.adapter,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        quantization=settings.quantization,
+    )
     return TransformersBackend(
         model,
         chat,

@@ -9,7 +9,6 @@ recipe says. Nothing here batches or generates.
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +28,18 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
 from rewards.errors import InputError, MissingExtraError, MissingFileError, RunError
-from rewards.judges.config import DEFAULT_JUDGE, DEFAULT_MODEL, Attention, Dtype
+from rewards.judges.config import DEFAULT_JUDGE, DEFAULT_MODEL, Attention, Dtype, Quantization
 from rewards.judges.embedded_model import embedded_model_path
-from rewards.judges.shipped import checkpoint_folder
+from rewards.judges.quantized import (
+    StoredQuantization,
+    check_quantization,
+    leave_the_file,
+    quantization_options,
+    quantize_int8,
+    stored_options,
+    stored_quantization,
+)
+from rewards.judges.shipped import split_adapter
 from rewards.judges.weights_digest import embedded_digest, folder_digest
 
 Head = Literal["causal", "seq2seq", "classifier"]
@@ -67,7 +75,7 @@ class LocalModel:
     tokenizer: Any
     """Its transformers tokenizer."""
     revision: str
-    """Digest of configuration, tokenizer, weights and adapter."""
+    """Digest of configuration, tokenizer, weights and adapter, and the quantisation made at loading, if any."""
     name: str
     """The name it was asked for by."""
 
@@ -107,6 +115,7 @@ def load_model(
     attention: Attention = "auto",
     device: str | None = None,
     head: Head = "causal",
+    quantization: Quantization = "none",
 ) -> LocalModel:
     """Load a folder, a hub id or the embedded default model, with a LoRA adapter where one is given.
 
@@ -114,56 +123,83 @@ def load_model(
     is one and else the CPU; "auto" spreads a large model over all GPUs. With another `head` than a causal language
     model's, attention "auto" is what the architecture itself prefers. Raises InputError (what cannot be loaded, and
     what to do), MissingFileError and MissingExtraError.
+
+    With `quantization`, an adapter is merged before int8, and stays beside weights of bitsandbytes or GPTQ.
     """
     if name == DEFAULT_JUDGE and adapter is not None:
         name, adapter = str(adapter), None  # nobody named a model: the adapter knows its own base
-    base, adapter = _split_adapter(name, adapter)
-    folder = _find(base)
+    base, adapter = split_adapter(name, adapter)
+    folder = find_folder(base)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device in (None, "auto") else device)
-    kind = _dtype(dtype, place)
     weights = _weights(folder, base)
-    settings: dict[str, Any] = {
-        "dtype": kind,
-        "use_safetensors": True,
-        "trust_remote_code": False,
-        "local_files_only": True,
-    }
-    if head == "causal" or attention != "auto":
-        settings["attn_implementation"] = _attention(attention, place, kind)
+    stored = stored_quantization(folder)
+    check_quantization(quantization, stored, base)
+    kind = _dtype(dtype, place, stored)
+    settings = _settings(kind, place, None if head != "causal" and attention == "auto" else attention)
     if place.type != "cpu":
         settings["device_map"] = "auto" if device == "auto" else {"": place}
+    late = quantization == "int8" and adapter is not None
+    if stored is None and not late:
+        settings |= quantization_options(quantization, str(kind).removeprefix("torch."))
     with _quiet(sum(file.stat().st_size for file in weights) < _QUIET_BELOW), _load_errors(base, folder, head):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        settings |= {} if stored is None else stored_options(stored, folder)
         model, info = _HEADS[head].from_pretrained(folder, output_loading_info=True, **settings)
     if info["missing_keys"]:
         raise InputError(
             f"{base} is not a complete {_HEAD_NAMES[head]}: {len(info['missing_keys'])} weights are not in it, such "
             f"as {min(info['missing_keys'])}; {_MISTAKEN[head]}"
         )
-    revision = embedded_digest(folder) if base == DEFAULT_MODEL else folder_digest(folder)
     if adapter is not None:
-        model = _with_adapter(model, adapter, merge=kind == torch.float32)
-        revision = hashlib.sha256(f"{revision}+{folder_digest(adapter)}".encode()).hexdigest()
+        exact = kind == torch.float32 and stored is None and quantization == "none"
+        model = _with_adapter(model, adapter, merge=exact or late)
+    if late:
+        quantize_int8(model)
+    if quantization == "int8":
+        leave_the_file(model)
     if model.can_generate():
         model.generation_config = _plain_generation_config(model.generation_config)
+    revision = _revision(base, folder, adapter, quantization)
     return LocalModel(model=model.eval(), tokenizer=tokenizer, revision=revision, name=name)
 
 
-def _split_adapter(name: str, adapter: Path | None) -> tuple[str, Path | None]:
-    """Base model and adapter; a folder with an adapter and no model names its own base."""
-    folder = checkpoint_folder(name)
-    settings = None if folder is None else folder / "adapter_config.json"
-    if folder is None or settings is None or not settings.is_file() or (folder / "config.json").is_file():
-        return name, adapter
+def load_tokenizer_alone(name: str, adapter: Path | None = None) -> Any:
+    """The tokenizer that `load_model` would load, without the weights (of a hub id nothing else is fetched).
+
+    Raises InputError when there is none.
+    """
+    if name == DEFAULT_JUDGE and adapter is not None:
+        name, adapter = str(adapter), None
+    base, _ = split_adapter(name, adapter)
+    folder = embedded_model_path() if base == DEFAULT_MODEL else base
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a tokenizer with the model {base} (a folder or a hub id): {error}") from error
+
+
+def _settings(dtype: torch.dtype, place: torch.device, attention: Attention | None) -> dict[str, Any]:
+    """What every checkpoint is loaded with; without an attention it is what the architecture prefers."""
+    settings: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "local_files_only": True,
+    }
+    if attention is not None:
+        settings["attn_implementation"] = _attention(attention, place, dtype)
+    return settings
+
+
+def _revision(base: str, folder: Path, adapter: Path | None, quantization: Quantization) -> str:
+    """Digest of what was loaded; it ends in the quantisation that was made of it, if any."""
+    revision = embedded_digest(folder) if base == DEFAULT_MODEL else folder_digest(folder)
     if adapter is not None:
-        raise InputError(f"expected a model to put the adapter {adapter} on, got another adapter: {name}")
-    base = json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not base:
-        raise InputError(f"the adapter {name} does not name its base model; name the base and give it as the adapter")
-    return str(base), folder
+        revision = hashlib.sha256(f"{revision}+{folder_digest(adapter)}".encode()).hexdigest()
+    return revision if quantization == "none" else f"{revision}-{quantization}"
 
 
-def _find(name: str) -> Path:
+def find_folder(name: str) -> Path:
     """Folder of the model: its own, the embedded one, or a snapshot in the hub's cache."""
     if name == DEFAULT_MODEL:
         return embedded_model_path()
@@ -196,6 +232,11 @@ def _hub_snapshot(name: str) -> Path:
 
 def _weights(folder: Path, name: str) -> list[Path]:
     """The weight files; refuses a folder that is no model, or one with pickled weights only."""
+    if any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{name} has its weights as GGUF, which is loaded by llama.cpp and not here: start its server and name it "
+            "with backend: endpoint, or name a checkpoint in safetensors"
+        )
     if not (folder / "config.json").is_file():
         raise InputError(f"expected a model in {folder}, but it has no config.json; name the checkpoint's own folder")
     weights = sorted(folder.glob("*.safetensors"))
@@ -210,9 +251,11 @@ def _weights(folder: Path, name: str) -> list[Path]:
     raise InputError(f"expected *.safetensors in {folder}, found no weights; is the download complete?")
 
 
-def _dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
+def _dtype(wanted: Dtype, device: torch.device, stored: StoredQuantization | None = None) -> torch.dtype:
     if wanted != "auto":
         return _DTYPES[wanted]
+    if stored is not None and stored.method == "gptq" and device.type == "cuda":
+        return torch.float16  # its scales are float16, which bfloat16 would round
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
 

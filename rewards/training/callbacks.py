@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rewards.errors import RunError
+from rewards.training.distributed import process_rank
 
 _SHOWN = {"loss": "loss", "reward": "reward", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
 """Metrics on the bar, and what they are called there."""
@@ -147,7 +148,8 @@ def interrupts_as_requests(stop: StopAtRequest) -> Iterator[None]:
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.requested:
             signal.default_int_handler(number, frame)
-        tqdm.write("stopping after this step, with a checkpoint; press Ctrl-C again to stop at once")
+        if process_rank() == 0:
+            tqdm.write("stopping after this step, with a checkpoint; press Ctrl-C again to stop at once")
         stop.requested = True
 
     before = signal.signal(signal.SIGINT, ask)

@@ -25,6 +25,9 @@ from rewards.training.sharding import sharding_arguments, shards
 PATIENCE = timedelta(hours=24)
 """How long a process waits for the others (the first one may be sampling and judging)."""
 
+_ACCELERATE = ("ACCELERATE_USE_", "ACCELERATE_DEEPSPEED_", "ACCELERATE_CONFIG_DS_FIELDS", "FSDP_")
+"""Variables in which `accelerate launch` says how to shard."""
+
 
 def process_rank() -> int:
     """Number of this process among all that were started; 0 when it is the only one."""
@@ -53,8 +56,26 @@ def check_launch(launch: LaunchSettings) -> None:
             f"launch.strategy {launch.strategy} needs a launcher, also for one process: "
             f"`autoj run RECIPE --nproc {launch.processes} --strategy {launch.strategy}`"
         )
+    _check_accelerate(launch)
     if shards(launch) and not _has_gpu():
         os.environ["DS_ACCELERATOR"] = "cpu"
+
+
+def _check_accelerate(launch: LaunchSettings) -> None:
+    """See that `accelerate launch` means the same strategy, and put its word away: the job shards by its own keys."""
+    said: str = launch.strategy
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        said = f"zero{os.environ.get('ACCELERATE_DEEPSPEED_ZERO_STAGE', launch.strategy.removeprefix('zero'))}"
+    elif os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        said = f"fsdp{os.environ.get('FSDP_VERSION', '1')}"
+    if said != launch.strategy:
+        raise InputError(
+            f"expected accelerate launch to start launch.strategy {launch.strategy}, its file says {said}; give "
+            f"--launch.strategy {said}, or the file of {launch.strategy}"
+        )
+    # With both, accelerate refuses a DeepSpeed configuration that its own variables repeat.
+    for name in [name for name in os.environ if name.startswith(_ACCELERATE)]:
+        del os.environ[name]
 
 
 def check_machine(launch: LaunchSettings, *, here: int) -> None:

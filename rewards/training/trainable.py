@@ -144,7 +144,9 @@ def _four_bit(tuning: Literal["lora", "full"], compute: Precision) -> dict[str, 
     if not torch.cuda.is_available():
         raise InputError("expected a CUDA GPU for `four_bit` (QLoRA), found none; leave it out to train a plain LoRA")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise MissingExtraError("`four_bit` (QLoRA) needs the package bitsandbytes: run `pip install 'autoj[qlora]'`")
+        raise MissingExtraError(
+            "`four_bit` (QLoRA) needs the package bitsandbytes: run `pip install 'autoj[quantized]'`"
+        )
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(

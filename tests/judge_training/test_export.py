@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file
 
 from judge_training import export as exporting
 from judge_training.export import export_judge
 from judge_training.push import push
 from recipes.cli import main
-from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, parts_of
+from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, find_certificate, parts_of
 from rewards.errors import InputError, StorageError
 from rewards.intervals import Interval
 from rewards.judges.base import RateItem
 from rewards.judges.config import JudgeSettings
-from rewards.judges.load import load_judge
+from rewards.judges.load import find_protocol, load_judge
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import JudgeProtocol
 from rewards.types import Candidate, Message, Prompt, Rating
+from tests.gptq_model import build_gptq_models
 from tests.rewards.judges.test_local_model import make_adapter
 
+MINE = builtin_protocol().model_copy(update={"name": "mine"})
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Why is the sky blue?"),))
 ANSWERS = ("Because of scattering.", "The answer is good, and this is better.", "no")
 
@@ -83,14 +89,20 @@ def test_the_weights_are_rounded_once(adapter: Path, tmp_path: Path, dtype: str)
         assert torch.equal(weight, exact[name].to(weight.dtype))
 
 
+def head_of(card: str) -> dict[str, Any]:
+    _, head, _ = card.split("---\n", 2)
+    found = yaml.safe_load(head)
+    assert isinstance(found, dict)
+    return found
+
+
 def test_a_certificate_of_other_weights_stays_behind_and_is_quoted(adapter: Path, tmp_path: Path):
     source = certify(adapter, adapter)
     done = export_judge(settings_of(adapter), tmp_path / "out", licence="apache-2.0")
     assert not done.certified
     assert not (done.folder / CERTIFICATE_FILE).exists()
     card = (done.folder / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\nbase_model: ")
-    assert "license: apache-2.0" in card
+    assert head_of(card)["license"] == "apache-2.0"
     assert source.judge.digest[:12] in card
     assert "agreement on Eval-P | 50.0% (40.0% to 60.0%)" in card
     assert "not of these weights" in card
@@ -120,6 +132,41 @@ def test_without_a_protocol_or_into_an_old_folder_nothing_is_written(tiny_model:
     assert {path.name for path in tmp_path.iterdir()} == {"adapter", "old"}
 
 
+def test_a_certificate_that_was_the_sources_no_more_is_not_quoted(adapter: Path, tmp_path: Path):
+    certify(adapter, adapter)
+    MINE.save(adapter)  # asked in other words since
+    card = (export_judge(settings_of(adapter), tmp_path / "out").folder / "README.md").read_text(encoding="utf-8")
+    assert "nobody measured this judge" in card
+    assert "agreement on Eval-P" not in card
+
+
+def test_a_certificate_of_fewer_bits_is_not_that_of_the_floats(adapter: Path, tmp_path: Path):
+    certificate = certify(adapter, adapter)
+    parts = certificate.parts.model_copy(update={"weights": f"{certificate.parts.weights}-int8"})
+    certificate.model_copy(update={"parts": parts}).save(adapter / CERTIFICATE_FILE)
+    card = (export_judge(settings_of(adapter), tmp_path / "out").folder / "README.md").read_text(encoding="utf-8")
+    assert "nobody measured this judge" in card
+
+
+def test_what_is_quantised_is_not_exported(adapter: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="expected no quantization, got int8"):
+        export_judge(settings_of(adapter).model_copy(update={"quantization": "int8"}), tmp_path / "out")
+    models = build_gptq_models(tmp_path / "gptq")
+    builtin_protocol().save(models.old)
+    with pytest.raises(InputError, match=r"is quantised \(gptq, 4 bits\)"):
+        export_judge(settings_of(models.old), tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "gptq"}
+
+
+def test_the_code_that_a_configuration_names_stays_behind(adapter: Path, tiny_model: Path, tmp_path: Path):
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    config = json.loads((base / "config.json").read_text()) | {"auto_map": {"AutoModelForCausalLM": "mine.Model"}}
+    (base / "config.json").write_text(json.dumps(config))
+    settings = JudgeSettings(model=str(base), adapter=adapter)
+    folder = export_judge(settings, tmp_path / "out").folder
+    assert "auto_map" not in json.loads((folder / "config.json").read_text())
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_an_export_that_breaks_off_leaves_nothing(
     adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -133,15 +180,43 @@ def test_an_export_that_breaks_off_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"adapter"}
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_folder_of_the_user_beside_the_export_is_never_touched(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+):
+    mine = tmp_path / "out.part" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine", encoding="utf-8")
+    if fails:
+        monkeypatch.setattr(exporting, "model_card", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            export_judge(settings_of(adapter), tmp_path / "out")
+    else:
+        export_judge(settings_of(adapter), tmp_path / "out")
+    assert mine.read_text(encoding="utf-8") == "mine"
+    expected = {"adapter", "out.part"} if fails else {"adapter", "out.part", "out"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_a_folder_that_is_no_model_is_said_to_be_none(tmp_path: Path):
+    builtin_protocol().save(tmp_path)
+    with pytest.raises(InputError, match=r"expected a model in .* no config\.json"):
+        export_judge(settings_of(tmp_path), tmp_path / "out")
+
+
 class Hub:
     """What is asked of the hub."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, private: bool = True) -> None:
+        self.private = private
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
     def create_repo(self, repo: str, **given: Any) -> str:
         self.asked.append((repo, given))
         return f"https://hub.test/{repo}"
+
+    def repo_info(self, repo: str) -> Any:
+        return SimpleNamespace(private=self.private)
 
     def upload_folder(self, **given: Any) -> str:
         self.asked.append(("upload", given))
@@ -161,6 +236,39 @@ def test_it_is_uploaded_only_when_told_to(
     assert hub.asked[0][1]["private"] is True
     assert hub.asked[1][1]["folder_path"] == tmp_path / "two"
     assert "https://hub.test/me/judge" in capsys.readouterr().out
+
+
+def test_what_is_to_be_private_is_not_put_where_it_is_public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    public = Hub(private=False)
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: public)
+    with pytest.raises(InputError, match="is public: nothing was uploaded"):
+        push(tmp_path, "me/judge", private=True)
+    assert [name for name, _ in public.asked] == ["me/judge"]
+    push(tmp_path, "me/judge", private=False)
+    assert [name for name, _ in public.asked][-1] == "upload"
+    assert public.asked[-2][1]["private"] is None  # the organisation's default
+
+
+def test_a_pushed_judge_is_asked_in_its_own_words_by_its_name(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = export_judge(settings_of(adapter), tmp_path / "out").folder
+    MINE.save(folder)
+    certify(folder, folder)
+
+    def download(repo: str, name: str) -> str:
+        if repo != "me/judge" or not (folder / name).is_file():
+            raise LocalEntryNotFoundError("not there")
+        return str(folder / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert find_protocol(JudgeSettings(model="me/judge")) == (MINE, True)
+    assert find_protocol(JudgeSettings(model="me/other"))[1] is False
+    assert find_certificate(JudgeSettings(model="me/judge")) == folder / CERTIFICATE_FILE
+    assert find_certificate(JudgeSettings(model="me/other")) is None
+    # Of a server's model the name says nothing of the hub.
+    assert find_protocol(JudgeSettings(model="me/judge", backend="endpoint"))[1] is False
+    assert find_certificate(JudgeSettings(model="me/judge", backend="endpoint")) is None
 
 
 def test_a_hub_that_refuses_leaves_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -529,3 +529,32 @@ def test_bootstrap_draws_whole_clusters() -> None:
     assert width(clusters) == pytest.approx(np.sqrt(20) * width([str(n) for n in range(600)]), rel=0.2)
     assert bootstrap(lambda positions: 1.0, []) is None
     assert bootstrap(lambda positions: float("nan"), ["a"]) is None
+
+
+def test_a_part_of_eval_p_has_every_scenario_and_not_the_first_of_each() -> None:
+    from judge_training.eval_p import EvalPPair, take_pairs
+
+    pairs = [
+        EvalPPair(
+            id=f"{scenario}-{place}",
+            scenario=scenario,
+            prompt=f"prompt {scenario} {place}",
+            response_1="a",
+            response_2="b",
+            label="tie" if place < 5 else "first",
+        )
+        for scenario in ("writing_song_lyrics", "translation", "ranking")
+        for place in range(24)
+    ]
+    taken = take_pairs(pairs, 30)
+    assert len(taken) == 30
+    assert {
+        scenario: sum(one.scenario == scenario for one in taken) for scenario in {one.scenario for one in pairs}
+    } == {
+        "writing_song_lyrics": 10,
+        "translation": 10,
+        "ranking": 10,
+    }
+    assert [one.id for one in taken] == [one.id for one in pairs if one in taken]
+    assert sum(one.label == "tie" for one in taken) < 15
+    assert take_pairs(pairs, None) == pairs

@@ -117,13 +117,15 @@ def test_eval_p_of_a_judge_asked_now_and_resumed(tmp_path: Path, capsys: pytest.
     asked = ["eval-p", "--data", str(data), *SCRIPTED, "--output", str(out)]
     four = called(capsys, *asked, "--limit", "4")
     assert four["pairs"] == 4
-    assert len((out / "comparisons.jsonl").read_text().splitlines()) == 4
+    first = [json.loads(line)["prompt_id"] for line in (out / "comparisons.jsonl").read_text().splitlines()]
+    assert len(first) == 4
     html = tmp_path / "pages" / "eval_p.html"
     everything = called(capsys, *asked, "--html", str(html))
     assert everything["pairs"] == 8
     ids = [json.loads(line)["prompt_id"] for line in (out / "comparisons.jsonl").read_text().splitlines()]
     # The four asked first (two of each scenario) kept their ids and were not asked again.
-    assert ids[:4] == ["eval-p-0001", "eval-p-0005", "eval-p-0002", "eval-p-0006"]
+    assert ids[:4] == first
+    assert sum(int(name[-4:]) <= 4 for name in first) == 2
     assert len(set(ids)) == len(ids) == 8
     assert everything["consistency"] == 100.0
     assert everything["details"]["abstention_curves"][1]["by"] == "margin"

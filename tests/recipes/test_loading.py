@@ -29,7 +29,7 @@ def test_every_shipped_recipe_is_valid_and_says_what_it_is(name: str) -> None:
     assert recipe.recipe in head.replace("-", "_").lower() or "Launch: autoj run" in head
     assert all(word in head for word in ("Needs:", "Launch:", "Expect:"))
     launch = next(line for line in head.splitlines() if "Launch:" in line)
-    assert "Launch: autoj run" in launch or "-m recipes.cli run" in launch  # several processes: torchrun starts them
+    assert "Launch: autoj run" in launch
     assert f"recipes/{name}.yaml" in launch
 
 

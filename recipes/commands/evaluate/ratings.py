@@ -77,13 +77,11 @@ def eval_r(arguments: EvalRArguments) -> None:
 
 def read(arguments: RatingsArguments) -> tuple[RatedSet, Scores, Scores | None]:
     """The set, the judge's ratings of it (asked now where none are given), and the reference where it is a file."""
-    from judge_training.rated_sets import read_rated_set, read_scores, scores_of
+    from judge_training.rated_sets import read_scores, scores_of
 
     if arguments.judgments is not None and arguments.scores is not None:
         raise InputError("expected --judgments or --scores, got both")
-    rated = read_rated_set(arguments.data, columns=arguments.columns, given=arguments.scores, part=arguments.part)
-    if arguments.limit is not None:
-        rated = _limited(rated, arguments.limit)
+    rated = rated_set(arguments)
     reference = None if arguments.reference is None else read_scores(arguments.reference)
     if arguments.scores is not None:
         scores: Scores = rated.given
@@ -93,6 +91,14 @@ def read(arguments: RatingsArguments) -> tuple[RatedSet, Scores, Scores | None]:
         digest = asking.data_digest([arguments.data], arguments.columns.model_dump_json())
         scores = scores_of(asking.rate(arguments.judge, rated.items, folder(arguments), digest))
     return rated, _mapped(scores, arguments.map), reference
+
+
+def rated_set(arguments: RatingsArguments) -> RatedSet:
+    """The responses, those to the first `limit` prompts."""
+    from judge_training.rated_sets import read_rated_set
+
+    rated = read_rated_set(arguments.data, columns=arguments.columns, given=arguments.scores, part=arguments.part)
+    return rated if arguments.limit is None else _limited(rated, arguments.limit)
 
 
 def folder(arguments: RatingsArguments) -> Path:

@@ -45,7 +45,7 @@ def eval_p(arguments: EvalPArguments) -> None:
         raise InputError("expected --predictions beside --swapped, got --swapped alone")
     if path is None:
         pairs = take_pairs(read_eval_p(arguments.data), arguments.limit)
-        folder = arguments.output or Path("runs/eval-p")
+        folder = eval_p_folder(arguments)
         asking.compare(arguments.judge, compare_items(pairs), folder, asking.data_digest([arguments.data]))
         path = folder / asking.COMPARISONS
         result = evaluate_comparisons(pairs, path)
@@ -54,6 +54,11 @@ def eval_p(arguments: EvalPArguments) -> None:
     about = {"data": str(arguments.data), "predictions": str(path), "exchanged": str(arguments.swapped or "")}
     about["judge"] = asking.who(path.parent)
     show(arguments, [pair_sheet("Eval-P", result)], result, about)
+
+
+def eval_p_folder(arguments: EvalPArguments) -> Path:
+    """Where the judge's answers are kept."""
+    return arguments.output or Path("runs/eval-p")
 
 
 class PairsArguments(Judging):
@@ -83,6 +88,11 @@ def pairs(arguments: PairsArguments) -> None:
         raise InputError("expected --data FILE, or --labels FILE and --run FOLDER, got neither or both")
 
 
+def pairs_folder(arguments: PairsArguments, data: Path) -> Path:
+    """Where the judge's answers are kept."""
+    return arguments.output or Path("runs") / f"pairs-{data.name.partition('.')[0]}"
+
+
 def _pair_set(arguments: PairsArguments, data: Path) -> None:
     from judge_training.pair_sets import compare_items, evaluate_pair_set, read_pair_set
     from judge_training.sheets import pair_set_sheet
@@ -90,7 +100,7 @@ def _pair_set(arguments: PairsArguments, data: Path) -> None:
     from rewards.types import Comparison
 
     labelled = read_pair_set(data, columns=arguments.columns, limit=arguments.limit)
-    folder = arguments.output or Path("runs") / f"pairs-{data.name.partition('.')[0]}"
+    folder = pairs_folder(arguments, data)
     if arguments.comparisons is not None:
         comparisons = list(read_records(arguments.comparisons, Comparison))
     else:

@@ -67,6 +67,7 @@ def _local_rival(settings: JudgeSettings, rival: RivalSettings) -> Judge:
         dtype=settings.dtype,
         attention=settings.attention,
         head="seq2seq" if rival.kind == "steamshp" else "classifier",
+        quantization=settings.quantization,
     )
     if rival.kind == "steamshp":
         return SteamSHPJudge(

@@ -9,13 +9,17 @@ import pytest
 
 from rewards.errors import AutojError, InputError, MissingFileError
 from rewards.judges.base import CompareItem, RateItem
-from rewards.judges.config import DecodingSettings, JudgeSettings
+from rewards.judges.config import DEFAULT_MODEL, DecodingSettings, JudgeSettings
 from rewards.judges.load import find_protocol, is_released_judge, load_judge
 from rewards.protocol.builtin import builtin_protocol
 from rewards.types import Candidate, Message, Prompt, Rating, Unparsed
 
 MINE = builtin_protocol().model_copy(update={"name": "mine"})
 OTHER = builtin_protocol().model_copy(update={"name": "other"})
+
+
+def test_an_adapter_without_a_protocol_is_not_asked_in_the_default_judges_words(tmp_path: Path) -> None:
+    assert find_protocol(JudgeSettings(adapter=tmp_path)) == (builtin_protocol(), False)
 
 
 def test_without_any_protocol_it_is_the_built_in_one() -> None:
@@ -35,7 +39,7 @@ def test_protocols_are_looked_for_in_order(tmp_path: Path) -> None:
     path = named.save(tmp_path / "named")
     for given in (path, path.parent):
         assert find_protocol(settings.model_copy(update={"protocol": given})) == (named, True)
-    assert find_protocol(JudgeSettings(protocol=path)) == (named, False)
+    assert find_protocol(JudgeSettings(model=DEFAULT_MODEL, protocol=path)) == (named, False)
     assert find_protocol(JudgeSettings(backend="scripted", model=str(model)))[1] is False
     with pytest.raises(MissingFileError):
         find_protocol(JudgeSettings(protocol=tmp_path / "nowhere"))
@@ -125,7 +129,8 @@ def test_a_model_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
 @pytest.mark.real_model
 @pytest.mark.parametrize("mode", ["direct", "critique"])
 def test_the_default_model_gives_expected_ratings(mode: str) -> None:
-    judge = load_judge(mode="direct" if mode == "direct" else "critique", decoding=DecodingSettings(max_new_tokens=24))
+    settings = JudgeSettings(model=DEFAULT_MODEL, mode="direct" if mode == "direct" else "critique")
+    judge = load_judge(settings, decoding=DecodingSettings(max_new_tokens=24))
     judgments = [judgment for judgment in judge.rate(items()) if judgment.candidate_ids != ("c2",)]
     assert not judge.card.trained
     read = [judgment for judgment in judgments if isinstance(judgment.outcome, Rating)]

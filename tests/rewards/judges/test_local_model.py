@@ -190,6 +190,13 @@ def test_a_cut_download_is_refused(copy: Path) -> None:
         load_model(str(copy))
 
 
+def test_gguf_weights_are_for_a_server(copy: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "model.Q4_1.gguf")
+    for quantization in ("none", "int8"):
+        with pytest.raises(InputError, match=r"GGUF.*backend: endpoint"):
+            load_model(str(copy), quantization=quantization)  # type: ignore[arg-type]
+
+
 def test_pickled_weights_are_refused_and_never_opened(copy: Path, tmp_path: Path) -> None:
     import pickle
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,19 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     check_machine(LaunchSettings(processes=4), here=2)
     with pytest.raises(InputError, match="expected at most 2 process"):
         check_machine(LaunchSettings(processes=4), here=4)
+
+
+def test_a_file_for_accelerate_is_of_the_strategy_and_then_put_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    with pytest.raises(InputError, match=r"to start launch.strategy ddp, its file says zero2"):
+        check_launch(LaunchSettings())
+    if importlib.util.find_spec("deepspeed") is not None:
+        with pytest.raises(InputError, match=r"launch.strategy zero3, its file says zero2"):
+            check_launch(LaunchSettings(strategy="zero3"))
+        check_launch(LaunchSettings(strategy="zero2"))
+        assert not [name for name in os.environ if name.startswith("ACCELERATE_")]
 
 
 # Going on from a checkpoint
