@@ -379,3 +379,28 @@ def test_what_cannot_be_used_is_refused(tiny_model: Path, tmp_path: Path) -> Non
     assert "loss_type: this is set by the job: the loss is PPO's" in message
     assert "did you mean top_p?" in message
     assert "use_vllm" not in message
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_gradient_checkpointing_changes_nothing(tuning: Any, tiny_model: Path, tmp_path: Path) -> None:
+    """Also with several passes over a batch, and two responses to each prompt."""
+    critic = CriticSettings(tuning=tuning, learning_rate=1e-3, lora=LoraSettings(rank=2), warmup_steps=0)
+    found = {}
+    for checkpointing in (False, True):
+        settings = settings_of(
+            tuning=tuning,
+            critic=critic,
+            learning_rate=1e-2 if tuning == "lora" else 1e-3,
+            max_steps=4,
+            passes=2,
+            responses_per_prompt=2,
+            gradient_checkpointing=checkpointing,
+        )
+        output, watch = tmp_path / str(checkpointing), Watch()
+        train_ppo(
+            prompts_of(4), rewards=[vowels], model=str(tiny_model), output=output, settings=settings, callbacks=[watch]
+        )
+        found[checkpointing] = weights_in(output) | critic_in(output)
+        assert watch.logs[1]["clip_fraction"] > 0  # the second pass is off the batch's own policy
+    for name, weight in found[False].items():
+        torch.testing.assert_close(weight, found[True][name], rtol=1e-3, atol=1e-5)
