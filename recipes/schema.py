@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from judge_training.collection.settings import HumanLabels, PriceSettings, TeacherSettings
 from judge_training.training_settings import JudgeTrainingSettings
 from rewards.columns import ColumnMap
-from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings, Settings
+from rewards.judges.config import DEFAULT_MODEL, Attention, Dtype, JudgeSettings, RaySettings, Settings
 from rewards.ratings import LengthTerm
 from rewards.select_settings import PairSettings, SelectSettings
 from rewards.training.launch_settings import LaunchSettings
@@ -65,6 +65,10 @@ class SamplingSettings(Settings):
     """Only the k most probable tokens; 0 is all."""
     batch_size: int = Field(default=16, ge=1)
     """Candidates in one batch; does not change a candidate."""
+    engine: Literal["local", "ray"] = "local"
+    """Where it is drawn: in this process, or in the actors of a Ray cluster."""
+    ray: RaySettings = RaySettings()
+    """The cluster, with engine `ray`; a chunk is a number of prompts."""
 
 
 class ComparisonSettings(Settings):

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
@@ -120,23 +120,38 @@ def draw(
     policy: PolicySettings, sampling: SamplingSettings, prompts: Sequence[Prompt], path: Path, *, seed: int
 ) -> list[Candidate]:
     """Sample into a file, going on from what it holds; temperature 0 is greedy."""
-    from rewards.judges.local_model import load_model
-    from rl.sampling import sample_to_file
-
     greedy = sampling.temperature == 0
-    sample_to_file(
-        load_model(policy.model, adapter=policy.adapter, dtype=policy.dtype, attention=policy.attention),
-        prompts,
-        path,
-        n=sampling.n,
-        max_new_tokens=sampling.max_new_tokens,
-        temperature=1.0 if greedy else sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        batch_size=sampling.batch_size,
-        seed=seed,
-        greedy=greedy,
-    )
+    drawing: dict[str, Any] = {
+        "n": sampling.n,
+        "max_new_tokens": sampling.max_new_tokens,
+        "temperature": 1.0 if greedy else sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "batch_size": sampling.batch_size,
+        "seed": seed,
+        "greedy": greedy,
+    }
+    model: dict[str, Any] = {
+        "name": policy.model,
+        "adapter": policy.adapter,
+        "dtype": policy.dtype,
+        "attention": policy.attention,
+    }
+    if sampling.engine == "ray":
+        from rl.ray_sampling import sample_on_ray
+        from rl.sampling import keep
+
+        keep(
+            lambda there: sample_on_ray(sampling.ray, model, prompts, skip=there, **drawing),
+            prompts,
+            path,
+            n=sampling.n,
+        )
+    else:
+        from rewards.judges.local_model import load_model
+        from rl.sampling import sample_to_file
+
+        sample_to_file(load_model(**model), prompts, path, **drawing)
     return _read(path, Candidate)
 
 

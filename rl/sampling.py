@@ -8,7 +8,7 @@ Sampling decides nothing about quality: a candidate cut at its token limit is ke
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,25 +110,41 @@ def sample_to_file(
     remaining time on standard error unless `progress` is False.
     """
     asked = list(prompts)
+
+    def drawn(skip: Collection[str]) -> Iterator[Candidate]:
+        return sample(
+            model,
+            asked,
+            n=n,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            batch_size=batch_size,
+            seed=seed,
+            greedy=greedy,
+            skip=skip,
+        )
+
+    return keep(drawn, asked, path, n=n, progress=progress)
+
+
+def keep(
+    drawn: Callable[[Collection[str]], Iterable[Candidate]],
+    prompts: Sequence[Prompt],
+    path: Path,
+    *,
+    n: int,
+    progress: bool = True,
+) -> int:
+    """Write what `drawn(ids that are there already)` gives into a JSONL file as it comes; returns how many are new."""
     with AppendLog(path) as log:
         done = {candidate.id for candidate in read_records(path, Candidate)}
-        kept = sum(candidate_id(prompt.id, index) in done for prompt in asked for index in range(n))
+        kept = sum(candidate_id(prompt.id, index) in done for prompt in prompts for index in range(n))
         new = 0
-        total = n * len(asked)
+        total = n * len(prompts)
         with tqdm(total=total, initial=kept, desc="sampling", unit="candidate", disable=not progress) as bar:
-            for candidate in sample(
-                model,
-                asked,
-                n=n,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                top_k=top_k,
-                batch_size=batch_size,
-                seed=seed,
-                greedy=greedy,
-                skip=done,
-            ):
+            for candidate in drawn(done):
                 log.write(candidate)
                 bar.update()
                 new += 1

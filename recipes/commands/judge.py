@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from recipes.commands.shortcut import recipe_from_flags, run_kind
+from recipes.commands.shortcut import engine_of, recipe_from_flags, run_kind
 
 EXAMPLE = """autoj judge responses.jsonl --judge.mode critique --compare.design circular --output runs/judged
+--engine ray                   judge in the actors of a Ray cluster (--judge.ray.address auto, .max_actors 8, ...)
 --dry-run                      print judge calls, tokens, time and device-hours; writes nothing. With it:
 --probe N                      ask N questions now to measure the rate (4; 0 asks none)
 --rate R --devices N --json    tokens a second, measured elsewhere; devices that the judge runs on; JSON"""
@@ -12,6 +13,7 @@ EXAMPLE = """autoj judge responses.jsonl --judge.mode critique --compare.design 
 
 def main(arguments: list[str]) -> int:
     """Run the job, or print what it would ask."""
+    arguments = engine_of("judge", arguments)
     if "--dry-run" in arguments and not {"-h", "--help"} & set(arguments):
         from recipes.cost_of import dry_run_recipe
         from recipes.dry_run import Options, split_options

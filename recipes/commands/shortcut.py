@@ -38,6 +38,11 @@ def run_kind(
     return 0
 
 
+def engine_of(section: str, arguments: list[str]) -> list[str]:
+    """The arguments with `--engine X` as the key of the section that does the work."""
+    return [f"--{section}.{flag[2:]}" if flag.partition("=")[0] == "--engine" else flag for flag in arguments]
+
+
 def recipe_from_flags(kind: str, flags: list[str], *, positional: str | None) -> Recipe:
     """The checked recipe that flags describe."""
     rest, content = list(flags), {"recipe": kind}

@@ -91,6 +91,31 @@ class RivalSettings(Settings):
         return self
 
 
+class RaySettings(Settings):
+    """A Ray cluster whose actors do the work (extra `ray`)."""
+
+    address: str | None = None
+    """Of a cluster that runs (`auto`, or HOST:PORT); null starts one on this machine."""
+    min_actors: int = Field(default=1, ge=1)
+    """Actors to begin with; each loads the model once."""
+    max_actors: int = Field(default=2, ge=1)
+    """Actors at most, when there is work and room for them."""
+    chunk: int = Field(default=32, ge=1)
+    """Items that travel together; what an actor that dies had under way is done again."""
+    cpus: float = Field(default=1.0, gt=0.0)
+    """Processors that Ray sets aside for an actor."""
+    gpus: float = Field(default=0.0, ge=0.0)
+    """GPUs that Ray sets aside for an actor."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max_actors < self.min_actors:
+            raise ValueError(
+                f"expected max_actors of at least min_actors, got {self.max_actors} and {self.min_actors}"
+            )
+        return self
+
+
 class JudgeSettings(Settings):
     """Which judge, and how it is asked."""
 
@@ -121,6 +146,10 @@ class JudgeSettings(Settings):
     """The scripted judge's rule (for demos and tests)."""
     endpoint: EndpointSettings = EndpointSettings()
     """The server, when the backend is `endpoint`."""
+    engine: Literal["local", "ray"] = "local"
+    """Where it judges: in this process, or in the actors of a Ray cluster."""
+    ray: RaySettings = RaySettings()
+    """The cluster, with engine `ray`."""
     rival: RivalSettings = RivalSettings()
     """Ask the model as one of AUTO-J's rivals is asked."""
     cache: Path | None = None

@@ -69,6 +69,10 @@ def load_judge(settings: JudgeSettings | None = None, **overrides: Unpack[JudgeO
     Raises InputError for settings, protocols or models that cannot be used. A server is not asked yet.
     """
     settings = _merged(settings or JudgeSettings(), overrides)
+    if settings.engine == "ray":
+        from rewards.judges.ray_judge import RayJudge
+
+        return RayJudge(settings)
     if settings.rival.kind not in _ASKED_IN_WORDS:
         from rewards.judges.rivals.load import load_rival
 
