@@ -59,9 +59,10 @@ def main() -> int:
         found[one.name] = {"kind": one.kind, "labels": one.labels, "trained_on": dropped, "judges": {}}
         for name in options.judges:
             measure = _pairs if one.kind == "pairs" else _ratings
-            kept = options.output / name / _slug(one)
+            judge = _judge(name, options)
+            kept = options.output / f"{name}-{judge.card.digest[:12]}" / _slug(one)
             kept.mkdir(parents=True, exist_ok=True)
-            found[one.name]["judges"][name] = measure(_judge(name, options), path, kept)
+            found[one.name]["judges"][name] = measure(judge, path, kept)
         found[one.name] |= _floors(one, path)
         (options.output / "results.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(_markdown(found, options.judges))
