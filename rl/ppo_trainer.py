@@ -96,7 +96,7 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
         except FailureBudgetError:
             if self.state.global_step:
                 self._save_checkpoint(self.model, trial=None)
-                self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+                self.callback_handler.on_save(self.args, self.state, self.control)
             raise
 
     # Rewards and advantages
