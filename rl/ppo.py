@@ -55,7 +55,7 @@ def train_ppo(
 
     prompts: records, or the file of them; those longer than max_length - max_new_tokens tokens are left out.
     rewards: functions of prompts and completions, whose results are added with `weights` (1 each without); a response
-        for which all give None takes no part in learning.
+        for which any of them gives None takes no part in learning.
     trl: further keys of TRL's GRPOConfig (vLLM's are among them).
     launch, adapter, resume: as for `rl.dpo.train_dpo`; on one process a resumed run goes on as if never stopped.
     Raises RunError without prompts or at a NaN, InputError for settings that cannot be used, FailureBudgetError when

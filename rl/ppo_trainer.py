@@ -15,7 +15,8 @@ Of transformers' Trainer it overrides `create_optimizer`, `create_scheduler`, `_
 `_save_optimizer_and_scheduler` and `_load_optimizer_and_scheduler`.
 
 A response without a reward is gone for good: it is taken out of the batch before GAE, whitening and the forward pass
-of the losses, so that what is left computes the same bits as a batch that never had it.
+of the losses, so that what is left computes the same bits as a batch that never had it. With several reward functions,
+one None is enough. GRPOTrainer adds up what the others say, which makes a judge that failed a reward of 0.
 
 Not done here: images, tools, an entropy bonus, evaluation within training. Imports trl; is imported late.
 """
@@ -95,13 +96,15 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
         except FailureBudgetError:
             if self.state.global_step:
                 self._save_checkpoint(self.model, trial=None)
+                self.callback_handler.on_save(self.args, self.state, self.control)
             raise
 
     # Rewards and advantages
 
     def _calculate_rewards(self, *args: Any, **more: Any) -> torch.Tensor:
-        self._raw_rewards = super()._calculate_rewards(*args, **more)
+        rewards: torch.Tensor = super()._calculate_rewards(*args, **more)
         self._stop_together()
+        self._raw_rewards = rewards.masked_fill(rewards.isnan().any(dim=1, keepdim=True), torch.nan)
         return self._raw_rewards
 
     def _stop_together(self) -> None:
@@ -189,10 +192,9 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
         }
 
     def _weighted(self) -> torch.Tensor:
-        """One reward for each response of all processes, (N,): the weighted sum, NaN where no function has one."""
-        raw = self._raw_rewards
-        total: torch.Tensor = (raw * self.reward_weights.to(raw.device)).nansum(dim=1)
-        return total.masked_fill(raw.isnan().all(dim=1), torch.nan)
+        """One reward for each response of all processes, (N,): the weighted sum, NaN where a function has none."""
+        total: torch.Tensor = (self._raw_rewards * self.reward_weights.to(self._raw_rewards.device)).sum(dim=1)
+        return total
 
     def _ended(self, batch: Batch) -> torch.Tensor:
         """Whether each response, (B,), has an end-of-sequence token."""

@@ -321,28 +321,29 @@ def test_a_judge_that_breaks_stops_the_run_with_the_last_step_saved(tiny_model: 
     assert found is not None
     assert found.name == f"checkpoint-{len(calls) - 1}"
     assert critic_in(found)
+    assert not (found / "training_args.bin").exists()  # a pickle
     assert train_ppo(prompts_of(4), rewards=[vowels], **common, resume=True).resumed_from == len(calls) - 1
 
 
-def test_async_rewards_with_weights_are_added(tiny_model: Path, tmp_path: Path) -> None:
+def test_async_rewards_with_weights_are_added_and_one_none_is_no_reward(tiny_model: Path, tmp_path: Path) -> None:
     async def slow(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
         return [2.0] * len(completions)
 
-    def absent(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
-        return [None] * len(completions)
+    def failing_once(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
+        return [None, *[1.0] * (len(completions) - 1)]
 
     watch = Watch()
     train_ppo(
         prompts_of(4),
-        rewards=[slow, absent],
+        rewards=[slow, failing_once],
         weights=[3.0, 1.0],
         model=str(tiny_model),
         output=tmp_path,
         settings=settings_of(max_steps=1),
         callbacks=[watch],
     )
-    assert watch.logs[0]["reward"] == 6.0
-    assert watch.logs[0]["failure_rate"] == 0.0
+    assert watch.logs[0]["reward"] == 7.0  # and not the mean with a 6 for the sample that has no reward
+    assert watch.logs[0]["failure_rate"] == 0.25
 
 
 def test_a_batch_that_nothing_was_said_of_moves_nothing(tiny_model: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from rewards.training.launch_settings import Strategy
-from tests.rl.ppo_toys import critic_in, settings_of, weights_in
+from rl.ppo import train_ppo
+from tests.rl.ppo_toys import critic_in, prompts_of, settings_of, vowels, weights_in
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).parent / "ppo_together.py"
@@ -104,3 +105,19 @@ def test_a_judge_that_breaks_on_one_process_stops_both_with_a_checkpoint(
     assert "timeout" in (output / "stopped_1").read_text()
     assert "another process" in (output / "stopped_0").read_text()
     assert critic_in(output / "checkpoints" / "checkpoint-2")
+
+
+@needs_deepspeed
+def test_a_critic_of_an_earlier_run_starts_in_parts(tiny_model: Path, tmp_path: Path) -> None:
+    """ZeRO-3 takes up the critic that one process trained: while the rates are next to 0, it stays what it was."""
+    train_ppo(prompts_of(8), rewards=[vowels], model=str(tiny_model), output=tmp_path / "a", settings=settings_of())
+    job = job_of(tiny_model, tmp_path / "b", "zero3")
+    start = {"start": str(tmp_path / "a" / "critic"), "learning_rate": 1e-12, "warmup_steps": 2}
+    settings = job["settings"] | {"max_steps": 2, "critic": job["settings"]["critic"] | start}
+    together(job | {"settings": settings}, tmp_path)
+    before, after = critic_in(tmp_path / "a"), critic_in(tmp_path / "b")
+    assert before.keys() == after.keys()
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight)
+    policy = weights_in(tmp_path / "b")
+    assert all(torch.equal(policy[name], weight) for name, weight in weights_in(tiny_model).items())  # held back
