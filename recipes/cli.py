@@ -7,6 +7,7 @@ This module imports nothing heavy, and a verb's module is imported only when it 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"autoj {version('autoj')}")
         return 0
     _share_cores()
+    # Where it is installed, peft imports it, and it says at once which kernels it could not fetch.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     _quieten_followers()
     return _guarded(arguments[0], arguments[1:])
 

@@ -92,7 +92,9 @@ def in_rounds(
 def _round(
     job: Job, part: Round, prompts: Sequence[Prompt], one: Callable[[Job, RoundedRecipe, Sequence[Prompt]], None]
 ) -> RoundRecord:
-    """One of several rounds, in its own folder."""
+    """One of several rounds, in its own folder with a report of its own."""
+    from rl.report import write_report
+
     part.run.path.mkdir(parents=True, exist_ok=True)
     inner = Job(part.run, job.tracker, prefix=f"round_{part.number}_")
     inner.announce(f"Round {part.number} of {part.recipe.rounds.count}")
@@ -100,6 +102,7 @@ def _round(
         write_records(part.run.prompts, prompts)
     _note_reference(part)
     one(inner, part.recipe, prompts)
+    write_report(part.run)
     return _record(part, len(prompts))
 
 
