@@ -7,6 +7,7 @@ This module imports nothing heavy, and a verb's module is imported only when it 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"autoj {version('autoj')}")
         return 0
     _share_cores()
+    # Where it is installed, peft imports it, and it says at once which kernels it could not fetch.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     _quieten_followers()
     return _guarded(arguments[0], arguments[1:])
 
@@ -113,5 +116,18 @@ def _help() -> str:
     )
 
 
+def _leave(code: int) -> None:
+    """End the process. One of several that only trained along ends without unwinding.
+
+    It has nothing left to write, and on a busy machine threads of the libraries' C++ have been seen to abort it there,
+    which torchrun takes for a failure of the job.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.environ.get("RANK", "0") != "0":
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

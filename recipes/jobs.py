@@ -151,7 +151,7 @@ def _learn_in_rounds(job: Job, recipe: RoundedRecipe) -> None:
     require_certificate(job, recipe)
     held_out = recipe.evaluate.prompts
     prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
-    in_rounds(job, recipe, prompts, _learn)
+    in_rounds(job, recipe, prompts, rest, _learn)
     _evaluate(job, recipe, rest)
 
 

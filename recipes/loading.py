@@ -143,8 +143,11 @@ def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:
         known = _keys_at(model, detail["loc"][:-1])
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
         return f"{where}: unknown key; " + (f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}")
-    got = repr(detail["input"])
-    return f"{where or 'the recipe'}: {detail['msg']}" + (f", got {got[:80]}" if detail["type"] != "missing" else "")
+    message = detail["msg"].removeprefix("Value error, ")
+    told = detail["type"] == "missing" or (
+        detail["type"] == "value_error" and (isinstance(detail["input"], Mapping) or ", got " in message)
+    )
+    return f"{where or 'the recipe'}: {message}" + ("" if told else f", got {detail['input']!r:.80}")
 
 
 def _keys_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:

@@ -6,7 +6,7 @@ run of one round, and any round can be read with `autoj show` or `autoj select`.
 reference of its loss, is written down with the digest of its weights before anything is sampled.
 
 All rounds are known before the first one starts, since where a policy will be is: processes that only train along need
-nothing from the first one but its files. Nothing here decides when to stop; a recipe says how many rounds there are.
+nothing from the first one but its files. A recipe says how many rounds there are, and the guard may end them earlier.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes import learning_stages as learning
+from recipes.guarding import Guard
 from recipes.job import Job
 from recipes.schema import DPORecipe, KTORecipe, PolicySettings, RejectionSamplingRecipe
 from rewards.jsonl import write_records
@@ -66,33 +67,53 @@ def in_rounds(
     job: Job,
     recipe: RoundedRecipe,
     prompts: Sequence[Prompt],
+    held_out: Sequence[Prompt],
     one: Callable[[Job, RoundedRecipe, Sequence[Prompt]], None],
 ) -> None:
-    """Work through the rounds; the policy of the last one is the run's."""
-    rounds = rounds_of(job.run, recipe)
-    if len(rounds) == 1:
-        one(job, recipe, prompts)
-        return
-    records = []
+    """Work through the rounds; the run's policy is that of the last one, or of the best by the guard."""
+    rounds, guard = rounds_of(job.run, recipe), Guard(job, recipe, held_out)
+    guard.look(0, recipe.policy)
+    records: list[RoundRecord] = []
     for part in rounds:
-        part.run.path.mkdir(parents=True, exist_ok=True)
-        inner = Job(part.run, job.tracker, prefix=f"round_{part.number}_")
-        inner.announce(f"Round {part.number} of {len(rounds)}")
-        own = _share(prompts, part.number, len(rounds)) if recipe.rounds.fresh_prompts else list(prompts)
-        if not part.run.prompts.exists():
-            write_records(part.run.prompts, own)
-        _note_reference(part)
-        one(inner, part.recipe, own)
-        records.append(_record(part, len(own)))
-        job.tracker.scalars("rounds", part.number, _numbers(records[-1]))
-        write_records(job.run.rounds, records)
+        if len(rounds) == 1:
+            one(job, recipe, prompts)
+        else:
+            records.append(_round(job, part, _share(recipe, prompts, part.number), one))
+            job.tracker.scalars("rounds", part.number, _numbers(records[-1]))
+            write_records(job.run.rounds, records)
+        guard.look(part.number, _trained(part))
+        if guard.stops:
+            break
+    kept = rounds[guard.best_round(part.number) - 1].run.policy
     if not job.run.policy.exists():
-        job.run.policy.symlink_to(rounds[-1].run.policy.relative_to(job.run.path))
+        job.run.policy.symlink_to(kept.relative_to(job.run.path))
 
 
-def _share(prompts: Sequence[Prompt], number: int, count: int) -> list[Prompt]:
-    """Every `count`-th prompt, so that all rounds see the same mixture."""
-    return list(prompts[number - 1 :: count])
+def _round(
+    job: Job, part: Round, prompts: Sequence[Prompt], one: Callable[[Job, RoundedRecipe, Sequence[Prompt]], None]
+) -> RoundRecord:
+    """One of several rounds, in its own folder with a report of its own."""
+    from rl.report import write_report
+
+    part.run.path.mkdir(parents=True, exist_ok=True)
+    inner = Job(part.run, job.tracker, prefix=f"round_{part.number}_")
+    inner.announce(f"Round {part.number} of {part.recipe.rounds.count}")
+    if not part.run.prompts.exists():
+        write_records(part.run.prompts, prompts)
+    _note_reference(part)
+    one(inner, part.recipe, prompts)
+    write_report(part.run)
+    return _record(part, len(prompts))
+
+
+def _trained(part: Round) -> PolicySettings:
+    update = learning.trained_policy(part.run.policy, part.recipe.train.tuning)
+    return part.recipe.policy.model_copy(update=update)
+
+
+def _share(recipe: RoundedRecipe, prompts: Sequence[Prompt], number: int) -> list[Prompt]:
+    """All prompts, or every `count`-th one, so that all rounds see the same mixture."""
+    return list(prompts[number - 1 :: recipe.rounds.count]) if recipe.rounds.fresh_prompts else list(prompts)
 
 
 def _note_reference(part: Round) -> None:

@@ -279,6 +279,15 @@ class RoundSettings(Settings):
     """Give every round its own share of the prompts, in place of all of them."""
 
 
+class GuardSettings(Settings):
+    """A second opinion on held-out prompts that training does not see."""
+
+    gold: JudgeSettings
+    """Another judge, another protocol, another seed, or a rule; it is never trained on."""
+    patience: int = Field(default=2, ge=1)
+    """Stop when gold has been below the interval of its best value for this many rounds."""
+
+
 class RisingRounds(RoundSettings):
     """Rounds whose threshold rises."""
 
@@ -286,7 +295,23 @@ class RisingRounds(RoundSettings):
     """Raise `select.threshold` by this much after every round."""
 
 
-class RejectionSamplingRecipe(TrainingRecipe):
+class RoundsRecipe(TrainingRecipe):
+    """What every recipe has that may work in rounds."""
+
+    guard: GuardSettings | None = None
+    """Rate held-out responses by a gold judge after every round, stop when gold falls, keep the best policy."""
+
+    @model_validator(mode="after")
+    def _guards_alone(self) -> Self:
+        if self.guard is not None and self.launch.processes > 1:
+            raise ValueError(
+                f"expected one process with a guard, got {self.launch.processes}: the others would wait for a round "
+                "that the guard may leave out"
+            )
+        return self
+
+
+class RejectionSamplingRecipe(RoundsRecipe):
     """Rejection-sampling fine-tuning: sample, judge, keep the best, fine-tune on them, evaluate."""
 
     recipe: Literal["rft"] = "rft"
@@ -309,7 +334,7 @@ class RejectionSamplingRecipe(TrainingRecipe):
         return self
 
 
-class DPORecipe(TrainingRecipe):
+class DPORecipe(RoundsRecipe):
     """Sample, judge, make preference pairs, train with DPO, evaluate."""
 
     recipe: Literal["dpo"] = "dpo"
@@ -326,7 +351,7 @@ class DPORecipe(TrainingRecipe):
     """Trained against start policy."""
 
 
-class KTORecipe(TrainingRecipe):
+class KTORecipe(RoundsRecipe):
     """Sample, judge, train with KTO on responses above and below thresholds, evaluate."""
 
     recipe: Literal["kto"] = "kto"

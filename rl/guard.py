@@ -110,3 +110,18 @@ def repetition(text: str, size: int = 4) -> float:
     runs = Counter(tuple(words[start : start + size]) for start in range(len(words) - size + 1))
     total = runs.total()
     return 1 - len(runs) / total if total else 0.0
+
+
+def describe(points: Sequence[GuardPoint]) -> list[str]:
+    """What Gao et al.'s curves (arXiv 2210.10760) through the points say, in words."""
+    start = points[0] if points else None
+    if start is None:
+        return []
+    said = []
+    for name in ("proxy", "gold"):
+        values = [getattr(point, name).value - getattr(start, name).value for point in points]
+        curve = fit_curve([point.kl for point in points], values)
+        if curve is not None:
+            where = "no peak" if curve.peak is None else f"a peak at a KL of {curve.peak**2:.3g} nats"
+            said.append(f"{name}: gain = d ({curve.alpha:.3g} - {curve.beta:.3g} log d), d = sqrt(KL): {where}")
+    return said

@@ -22,6 +22,7 @@ from pydantic import JsonValue
 from rewards.errors import MissingFileError
 from rewards.page import page_environment, write_page
 from rl import figures
+from rl.guard import describe
 from rl.redact import redact
 from rl.report_browser import anchor, browse, browse_evaluation
 from rl.report_findings import count, findings, percent
@@ -60,6 +61,7 @@ def write_report(run: RunFolder) -> Path:
         failure_rows=_failure_rows(summary),
         scenarios=sorted(summary.scenarios.items(), key=lambda item: (-item[1].prompts, item[0]))[:SCENARIOS],
         training=_training(summary),
+        guard_curves=describe(summary.guard),
         prompts=prompts,
         evaluated=browse_evaluation(run),
         review=read_review(run, shown),

@@ -116,6 +116,12 @@ def _agreement(summary: Summary) -> Finding | None:
     if orders is None or orders.agreement is None:
         return None
     share = orders.agreement
+    if summary.judge is not None and summary.judge.compares_by == "rating":
+        text = (
+            f"The {share.n:,} comparisons were made of ratings, so both orders agree by construction: nothing was "
+            "asked twice, and their agreement says nothing."
+        )
+        return Finding("plain", "Agreement of orders", text)
     text = (
         f"Asked in both orders, the judge gave the same verdict in {percent(share.value)} of {share.n:,} comparisons "
         f"({share.level:.0%} interval {percent(share.low)} to {percent(share.high)}); the other {orders.disagreed:,} "

@@ -25,6 +25,7 @@ from rewards.judges.base import JudgeCard
 from rewards.scenario_labels import is_outside
 from rewards.types import Candidate, Comparison, Judgment, Pair, Prompt, Rating, Reward, Scored, Unscored
 from rewards.verdicts import OrderAgreement, order_agreement
+from rl.guard import GuardPoint
 from rl.metrics import Series, series
 from rl.results import BestOfNCurve, Evaluation, RoundRecord
 from rl.run_folder import RunFolder, StageRecord
@@ -181,6 +182,8 @@ class Summary:
     margin: Moments = field(default_factory=Moments)
     rounds: list[RoundRecord] = field(default_factory=list)
     """Of a recipe with several rounds."""
+    guard: list[GuardPoint] = field(default_factory=list)
+    """Proxy and gold on held-out prompts, where the recipe names a gold judge."""
     evaluation: Evaluation | None = None
     series: Series = field(default_factory=dict)
     series_cut: bool = False
@@ -214,6 +217,7 @@ def summarise(run: RunFolder) -> Summary:
         evaluation=Evaluation.model_validate_json(run.evaluation.read_bytes()) if run.evaluation.is_file() else None,
         manifests=_manifests(run.manifest),
         rounds=list(read_records(run.rounds, RoundRecord)) if run.rounds.is_file() else [],
+        guard=list(read_records(run.guard, GuardPoint)) if run.guard.is_file() else [],
     )
     scenario_of = _read_prompts(run.prompts, summary)
     lengths = _read_candidates(run.candidates, summary, scenario_of)

@@ -53,6 +53,8 @@ class RunFolder:
         """`BestOfNCurve`."""
         self.rounds = path / "rounds.jsonl"
         """`RoundRecord`s of a recipe with several rounds, whose folders are in rounds/."""
+        self.guard = path / "guard.jsonl"
+        """`GuardPoint`s, one a look at a policy."""
         self.policy = path / "policy"
         """The trained policy (or its adapter)."""
         self.examples = path / "examples.jsonl"

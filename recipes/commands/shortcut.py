@@ -48,7 +48,7 @@ def recipe_from_flags(kind: str, flags: list[str], *, positional: str | None) ->
     rest, content = list(flags), {"recipe": kind}
     if positional and rest and not rest[0].startswith("--"):
         content[positional] = rest.pop(0)
-    recipe = check_recipe(content | parse_flags(rest), where=f"autoj {kind}")
+    recipe = check_recipe(content | parse_flags(rest), where="the flags")
     if not recipe.output.is_absolute() and recipe.output == Path():
         raise InputError("expected --output to name a folder of its own, got the current folder")
     return recipe

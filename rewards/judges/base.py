@@ -46,6 +46,8 @@ class JudgeCard(Record):
     protocol: str
     trained: bool
     """Whether the model was trained to judge. A report says so in plain words when it was not."""
+    compares_by: Literal["question", "rating"] = "question"
+    """rating: its comparisons are made of two ratings, so both orders agree by construction."""
     warnings: tuple[str, ...] = ()
     """What the judge cannot do or was not made for, in plain words."""
 

@@ -102,6 +102,7 @@ class GenerativeJudge:
             mode=self.mode,
             protocol=self.protocol.name,
             trained=self.backend.trained,
+            compares_by=self.protocol.compare_by,
             warnings=(*self._warnings, *said),
         )
 

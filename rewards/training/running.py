@@ -138,6 +138,7 @@ def run_trainer(
 
     def finish_folder(folder: Path) -> None:
         _name_base(folder / "adapter_config.json", model)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form, with the base's folder on this machine
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; training.json and the recipe say it all
         if finish is not None:
             finish(folder)

@@ -93,7 +93,10 @@ def load_trainable(
         return Trainable(loaded, tokenizer, lora_config(lora, loaded) if tuning == "lora" else None)
     from peft import PeftModel
 
-    return Trainable(PeftModel.from_pretrained(loaded, adapter, is_trainable=True), tokenizer, None)
+    adapted = PeftModel.from_pretrained(loaded, adapter, is_trainable=True)
+    for config in adapted.peft_config.values():
+        config.base_model_name_or_path = path  # by the name that the user gave, PEFT would ask the hub when it saves
+    return Trainable(adapted, tokenizer, None)
 
 
 def check_chat_template(trainable: Trainable, model: str) -> None:

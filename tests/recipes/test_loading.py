@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes.cli import VERBS
+from recipes.cli import VERBS, main
 from recipes.loading import (
     check_recipe,
     differing_keys,
@@ -57,6 +57,20 @@ def test_all_problems_are_reported_at_once_with_suggestions() -> None:
     assert "sampling.n: " in message
     assert "got 'many'" in message
     assert "train.beta: " in message
+
+
+def test_a_check_of_several_keys_says_its_own_words_and_not_the_whole_recipe() -> None:
+    content = {"recipe": "rft", "output": "x", "prompts": {"source": "bundled"}, "rounds": {"threshold_step": 0.1}}
+    with pytest.raises(InputError) as caught:
+        check_recipe(content, where="x.yaml")
+    assert str(caught.value).splitlines()[1:] == [
+        "  the recipe: expected select.threshold with rounds.threshold_step, since it is what rises"
+    ]
+
+
+def test_a_problem_of_flags_names_the_command_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judge", "x.jsonl", "--judge.mod", "direct", "--output", "x"]) == 2
+    assert capsys.readouterr().err.count("autoj judge") == 1
 
 
 def test_an_unknown_kind_is_suggested() -> None:

@@ -1,0 +1,121 @@
+"""The guard in a run of rounds: after each one, what the judge says and what a gold judge says of held-out responses.
+
+Each look samples one response of the policy as it is to every held-out prompt, and rates it by the recipe's judge (the
+proxy) and by the gold judge, which training never asks. The KL is from the start policy, estimated from the same
+responses. A look is a folder (`guard/0` is the start policy, `guard/1` the policy of the first round), and one that is
+there is not taken again. When to stop is `rl.guard.over_optimised`; then, and at the end, the run's policy is the one
+with the highest gold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from recipes.job import Job, console
+from recipes.schema import DPORecipe, KTORecipe, PolicySettings, RejectionSamplingRecipe, SamplingSettings
+from recipes.stages import draw
+from rewards.errors import RunError
+from rewards.intervals import Interval, bootstrap
+from rewards.jsonl import write_records
+from rewards.judges.base import RateItem
+from rewards.judges.config import JudgeSettings
+from rewards.judging import rate_to_file
+from rewards.types import Candidate, Prompt, Rating
+from rl.guard import GuardPoint, best, over_optimised, repetition
+
+Guarded = DPORecipe | KTORecipe | RejectionSamplingRecipe
+
+
+class Guard:
+    """Looks at the policies of a run; does nothing when the recipe names no gold judge."""
+
+    def __init__(self, job: Job, recipe: Guarded, prompts: Sequence[Prompt]) -> None:
+        self._job, self._recipe, self._prompts = job, recipe, prompts
+        self.points: list[GuardPoint] = []
+
+    def look(self, step: int, policy: PolicySettings) -> None:
+        """Measure a policy: `step` 0 is the start policy, then the round that it came out of."""
+        if self._recipe.guard is None:
+            return
+        folder = self._job.run.path / "guard" / str(step)
+        file = folder / "point.json"
+        if file.is_file():
+            self.points.append(GuardPoint.model_validate_json(file.read_bytes()))
+            return
+        with self._job.stage(f"guard_{step}", f"Guard: {len(self._prompts)} held-out prompts") as counts:
+            folder.mkdir(parents=True, exist_ok=True)
+            point = self._measure(step, policy, folder, self._recipe.guard.gold)
+            file.write_text(point.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            counts.update({"proxy": point.proxy.value, "gold": point.gold.value, "kl": point.kl})
+        self.points.append(point)
+        write_records(self._job.run.guard, self.points)
+        self._job.tracker.scalars("guard", step, counts | {"length": point.length, "repetition": point.repetition})
+
+    @property
+    def stops(self) -> bool:
+        """Whether gold has fallen for good; says so."""
+        guard = self._recipe.guard
+        if guard is None or not over_optimised(self.points, guard.patience):
+            return False
+        top = best(self.points)
+        console.print(
+            f"  stopped by the guard: gold has been below the interval of its best value "
+            f"({top.gold.value if top else 0:.3f} after round {top.step if top else 0}) for {guard.patience} rounds",
+            style="yellow",
+            soft_wrap=True,
+        )
+        return True
+
+    def best_round(self, last: int) -> int:
+        """The round whose policy to keep: the highest gold of those trained, else the last one."""
+        trained = [point for point in self.points if point.step]
+        top = best(trained)
+        if top is None:
+            return last
+        if self.points[0].gold.value > top.gold.value:
+            console.print("  the start policy has a higher gold than every round's", style="yellow", soft_wrap=True)
+        return top.step
+
+    def _measure(self, step: int, policy: PolicySettings, folder: Path, gold: JudgeSettings) -> GuardPoint:
+        recipe = self._recipe
+        sampling = SamplingSettings(n=1, max_new_tokens=recipe.evaluate.max_new_tokens, temperature=1.0)
+        drawn = draw(policy, sampling, self._prompts, folder / "candidates.jsonl", seed=recipe.seed)
+        return GuardPoint(
+            step=step,
+            kl=0.0 if step == 0 else self._kl(policy, drawn),
+            proxy=self._mean(recipe.judge, drawn, folder / "proxy.jsonl", "the judge"),
+            gold=self._mean(gold, drawn, folder / "gold.jsonl", "the gold judge"),
+            length=fmean(one.token_count or 0 for one in drawn),
+            repetition=fmean(repetition(one.text) for one in drawn),
+        )
+
+    def _kl(self, policy: PolicySettings, drawn: Sequence[Candidate]) -> float:
+        """Mean over responses of log policy - log start policy; 0 where the estimate is negative."""
+        from rewards.judges.local_model import load_model
+        from rl.response_logprobs import response_logprobs
+
+        prompts = {prompt.id: prompt for prompt in self._prompts}
+        found = []
+        for one in (policy, self._recipe.policy):
+            model = load_model(one.model, adapter=one.adapter, dtype=one.dtype, attention=one.attention)
+            found.append(response_logprobs(model, prompts, drawn))
+        mine, start = found
+        return max(0.0, fmean(mine[name] - start[name] for name in mine))
+
+    def _mean(self, judge: JudgeSettings, drawn: Sequence[Candidate], path: Path, name: str) -> Interval:
+        from rewards.judges.load import load_judge
+
+        prompts = {prompt.id: prompt for prompt in self._prompts}
+        items = [RateItem(prompt=prompts[one.prompt_id], candidate=one) for one in drawn]
+        limit = self._recipe.failures
+        judged = rate_to_file(load_judge(judge), items, path, limit=limit.limit, minimum=limit.minimum)
+        scores = {one.prompt_id: one.outcome.score for one in judged if isinstance(one.outcome, Rating)}
+        values = np.array(list(scores.values()))
+        found = bootstrap(lambda places: float(values[places].mean()), list(scores))
+        if found is None:
+            raise RunError(f"expected ratings by {name} for the guard, got none; see {path}")
+        return found
