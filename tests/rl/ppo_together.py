@@ -16,6 +16,7 @@ from rewards.training.distributed import process_rank
 from rewards.training.launch_settings import LaunchSettings
 from rl.ppo import train_ppo
 from rl.training_settings import PPOSettings
+from tests.judge_training.train_together import without_compiling
 from tests.rl.ppo_toys import prompts_of, vowels
 
 
@@ -38,6 +39,8 @@ class Judge:
 
 def main(path: Path) -> None:
     job = json.loads(path.read_text())
+    if job["launch"]["strategy"].startswith("zero"):
+        without_compiling()
     try:
         train_ppo(
             prompts_of(8),
