@@ -78,7 +78,14 @@ def _further_keys(settings: BaseModel, prefix: str = "--") -> Iterator[str]:
         if isinstance(value, BaseModel):
             yield from _further_keys(value, f"{prefix}{name}.")
         elif value is None and section:
-            keys = ", ".join(f"{prefix}{name}.{key}" for key in section.model_fields)
+            keys = ", ".join(_keys_of(section, f"{prefix}{name}."))
             yield f"{keys}: {field.description} Off without them."
         elif value == {}:
             yield f"{prefix}{name} '{{KEY: VALUE, ...}}': {field.description}"
+
+
+def _keys_of(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Every key of a section, and of the sections in it."""
+    for name, field in section.model_fields.items():
+        inner = settings_class(field.annotation)
+        yield from _keys_of(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
