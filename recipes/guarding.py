@@ -16,7 +16,7 @@ from statistics import fmean
 import numpy as np
 
 from recipes.job import Job, console
-from recipes.schema import DPORecipe, KTORecipe, PolicySettings, RejectionSamplingRecipe, SamplingSettings
+from recipes.schema import PolicySettings, RoundedRecipe, SamplingSettings
 from recipes.stages import draw
 from rewards.errors import RunError
 from rewards.intervals import Interval, bootstrap
@@ -27,14 +27,13 @@ from rewards.judging import rate_to_file
 from rewards.types import Candidate, Prompt, Rating
 from rl.guard import GuardPoint, best, over_optimised, repetition
 
-Guarded = DPORecipe | KTORecipe | RejectionSamplingRecipe
-
 
 class Guard:
     """Looks at the policies of a run; does nothing when the recipe names no gold judge."""
 
-    def __init__(self, job: Job, recipe: Guarded, prompts: Sequence[Prompt]) -> None:
-        self._job, self._recipe, self._prompts = job, recipe, prompts
+    def __init__(self, job: Job, recipe: RoundedRecipe, prompts: Sequence[Prompt]) -> None:
+        self._job, self._recipe = job, recipe
+        self._prompts = {prompt.id: prompt for prompt in prompts}
         self.points: list[GuardPoint] = []
 
     def look(self, step: int, policy: PolicySettings) -> None:
@@ -83,7 +82,7 @@ class Guard:
     def _measure(self, step: int, policy: PolicySettings, folder: Path, gold: JudgeSettings) -> GuardPoint:
         recipe = self._recipe
         sampling = SamplingSettings(n=1, max_new_tokens=recipe.evaluate.max_new_tokens, temperature=1.0)
-        drawn = draw(policy, sampling, self._prompts, folder / "candidates.jsonl", seed=recipe.seed)
+        drawn = draw(policy, sampling, list(self._prompts.values()), folder / "candidates.jsonl", seed=recipe.seed)
         return GuardPoint(
             step=step,
             kl=0.0 if step == 0 else self._kl(policy, drawn),
@@ -98,19 +97,17 @@ class Guard:
         from rewards.judges.local_model import load_model
         from rl.response_logprobs import response_logprobs
 
-        prompts = {prompt.id: prompt for prompt in self._prompts}
         found = []
         for one in (policy, self._recipe.policy):
             model = load_model(one.model, adapter=one.adapter, dtype=one.dtype, attention=one.attention)
-            found.append(response_logprobs(model, prompts, drawn))
+            found.append(response_logprobs(model, self._prompts, drawn))
         mine, start = found
         return max(0.0, fmean(mine[name] - start[name] for name in mine))
 
     def _mean(self, judge: JudgeSettings, drawn: Sequence[Candidate], path: Path, name: str) -> Interval:
         from rewards.judges.load import load_judge
 
-        prompts = {prompt.id: prompt for prompt in self._prompts}
-        items = [RateItem(prompt=prompts[one.prompt_id], candidate=one) for one in drawn]
+        items = [RateItem(prompt=self._prompts[one.prompt_id], candidate=one) for one in drawn]
         limit = self._recipe.failures
         judged = rate_to_file(load_judge(judge), items, path, limit=limit.limit, minimum=limit.minimum)
         scores = {one.prompt_id: one.outcome.score for one in judged if isinstance(one.outcome, Rating)}

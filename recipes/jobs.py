@@ -9,7 +9,7 @@ from recipes import selecting, stages, together
 from recipes.certified import require_certificate
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
-from recipes.rounds import RoundedRecipe, in_rounds
+from recipes.rounds import in_rounds
 from recipes.schema import (
     BestOfNRecipe,
     CollectRecipe,
@@ -21,6 +21,7 @@ from recipes.schema import (
     QuickstartRecipe,
     Recipe,
     RejectionSamplingRecipe,
+    RoundedRecipe,
     SampleRecipe,
     SamplingRecipe,
     SelectRecipe,

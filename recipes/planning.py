@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from recipes.learning_stages import PolicyRecipe
-from recipes.rounds import RoundedRecipe
-from recipes.schema import ComparisonSettings, JudgeRecipe, Recipe, SamplingRecipe
+from recipes.schema import ComparisonSettings, JudgeRecipe, Recipe, RoundedRecipe, SamplingRecipe
 from recipes.splitting import choose_prompts
 from recipes.stages import BUNDLED_CANDIDATES, read_source
 from rewards.designs import Design, pairs_for

@@ -19,14 +19,11 @@ from pathlib import Path
 from recipes import learning_stages as learning
 from recipes.guarding import Guard
 from recipes.job import Job
-from recipes.schema import DPORecipe, KTORecipe, PolicySettings, RejectionSamplingRecipe
+from recipes.schema import PolicySettings, RejectionSamplingRecipe, RoundedRecipe
 from rewards.jsonl import write_records
 from rewards.types import Prompt
 from rl.results import Reference, RoundRecord
 from rl.run_folder import RunFolder
-
-RoundedRecipe = DPORecipe | KTORecipe | RejectionSamplingRecipe
-"""Recipes that have rounds."""
 
 
 @dataclass(frozen=True, slots=True)

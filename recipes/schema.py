@@ -424,6 +424,10 @@ class PPORecipe(BaseRecipe):
         return self
 
 
+RoundedRecipe = DPORecipe | KTORecipe | RejectionSamplingRecipe
+"""Recipes that may work in rounds."""
+
+
 class CollectRecipe(PriceSettings):
     """A teacher model judges pairs and responses; its judgments become judge-training examples."""
 

@@ -30,6 +30,9 @@ class Symptom(Record):
     """The number, its limit, and what to try."""
 
 
+_Check = Callable[[Sequence[Metrics], int], Symptom | None]
+
+
 def symptoms(steps: Sequence[Metrics], recent: int = RECENT) -> list[Symptom]:
     """Everything that looks wrong in the last `recent` steps, in a fixed order. steps: from the first on."""
     found = (check(steps, recent) for check in _CHECKS)
@@ -56,19 +59,6 @@ def _flat_reward(steps: Sequence[Metrics], recent: int) -> Symptom | None:
         limit=1e-6,
         text=f"All rewards of the last steps were equal (standard deviation {spread:.2g}), so nothing is learned. Try "
         "expected ratings (direct mode), a judge with more levels, or harder prompts.",
-    )
-
-
-def _runaway_kl(steps: Sequence[Metrics], recent: int) -> Symptom | None:
-    kl, limit = _recent(steps, "kl", recent), 30.0
-    if kl is None or kl <= limit:
-        return None
-    return Symptom(
-        name="kl",
-        value=kl,
-        limit=limit,
-        text=f"KL from the reference is {kl:.1f} nats a response (limit {limit:g}): the policy writes what the "
-        "reference would not. Try a larger KL coefficient, the adaptive controller, or a lower learning rate.",
     )
 
 
@@ -104,37 +94,44 @@ def _blind_critic(steps: Sequence[Metrics], recent: int) -> Symptom | None:
     )
 
 
-def _failing_judge(steps: Sequence[Metrics], recent: int) -> Symptom | None:
-    share, limit = _recent(steps, "failure_rate", recent), 0.02
-    if share is None or share <= limit:
-        return None
-    return Symptom(
-        name="failure_rate",
-        value=share,
-        limit=limit,
-        text=f"{share:.1%} of the samples could not be judged (limit {limit:.0%}): they take no part in learning. "
-        "Look at the reasons in the report; longer answers, an overloaded server or a foreign protocol are usual.",
-    )
+def _above(name: str, limit: float, say: Callable[[float], str]) -> _Check:
+    """A check that the recent mean of a metric is at most a limit."""
+
+    def check(steps: Sequence[Metrics], recent: int) -> Symptom | None:
+        value = _recent(steps, name, recent)
+        return (
+            None if value is None or value <= limit else Symptom(name=name, value=value, limit=limit, text=say(value))
+        )
+
+    return check
 
 
-def _clipped(steps: Sequence[Metrics], recent: int) -> Symptom | None:
-    share, limit = _recent(steps, "clip_fraction", recent), 0.3
-    if share is None or share <= limit:
-        return None
-    return Symptom(
-        name="clip_fraction",
-        value=share,
-        limit=limit,
-        text=f"{share:.0%} of the tokens hit the clip of the surrogate (limit {limit:.0%}): each step asks for more "
-        "than it may move. Try a lower learning rate or fewer epochs over a batch.",
-    )
-
-
-_CHECKS: tuple[Callable[[Sequence[Metrics], int], Symptom | None], ...] = (
+_CHECKS: tuple[_Check, ...] = (
     _flat_reward,
-    _runaway_kl,
+    _above(
+        "kl",
+        30.0,
+        lambda kl: (
+            f"KL from the reference is {kl:.1f} nats a response (limit 30): the policy writes what the "
+            "reference would not. Try a larger KL coefficient, the adaptive controller, or a lower learning rate."
+        ),
+    ),
     _collapsed_entropy,
     _blind_critic,
-    _failing_judge,
-    _clipped,
+    _above(
+        "failure_rate",
+        0.02,
+        lambda share: (
+            f"{share:.1%} of the samples could not be judged (limit 2%): they take no part in learning. "
+            "Look at the reasons in the report; longer answers, an overloaded server or a foreign protocol are usual."
+        ),
+    ),
+    _above(
+        "clip_fraction",
+        0.3,
+        lambda share: (
+            f"{share:.0%} of the tokens hit the clip of the surrogate (limit 30%): each step asks for more "
+            "than it may move. Try a lower learning rate or fewer epochs over a batch."
+        ),
+    ),
 )
