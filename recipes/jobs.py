@@ -170,13 +170,12 @@ def _learn(job: Job, recipe: RoundedRecipe, prompts: Sequence[Prompt]) -> None:
 
 
 def _learn_on_policy(job: Job, recipe: PPORecipe | GRPORecipe | RLOORecipe) -> None:
-    from recipes.on_policy import look_at_health, train_guarded
+    from recipes.on_policy import train_guarded
 
     require_certificate(job, recipe)
     held_out = recipe.evaluate.prompts
     _, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
     train_guarded(job, recipe, rest)
-    look_at_health(job)
     _evaluate(job, recipe, rest)
 
 

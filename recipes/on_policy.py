@@ -1,4 +1,4 @@
-"""What an on-policy recipe adds to the arrows: the judge as a reward function, the guard, and a look at the health.
+"""What an on-policy recipe adds to the arrows: the judge as a reward function, and the guard.
 
 The judge is opened by every process that trains, since each has its own responses rated; all share the run's cache.
 The guard looks at the policy as it trains; the one that it finds best is taken from its checkpoint at the end.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes import learning_stages as learning
 from recipes.guarding import Guard
-from recipes.job import Job, console
+from recipes.job import Job
 from recipes.schema import GRPORecipe, OnPolicyRecipe, PPORecipe, RLOORecipe
 from recipes.watched_policies import StoredPolicy, TrainedPolicy
 from rewards.budget import FailureBudget
@@ -24,8 +24,6 @@ from rewards.training.arguments import CHECKPOINTS
 from rewards.training.distributed import process_rank
 from rewards.types import Prompt
 from rl.format_reward import FormattedReward, with_format
-from rl.health import symptoms
-from rl.metrics import series
 from rl.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -106,7 +104,7 @@ def _keep_best(job: Job, recipe: Recipe, guard: Guard) -> None:
         step = guard.kept(last)
         if step != last:
             _take_from(job.run.policy / CHECKPOINTS / f"checkpoint-{step}", job.run.policy)
-        counts["step"] = step
+        counts["kept_step"] = step
 
 
 def _take_from(checkpoint: Path, policy: Path) -> None:
@@ -116,15 +114,3 @@ def _take_from(checkpoint: Path, policy: Path) -> None:
         part = path.with_suffix(".part")
         shutil.copyfile(taken, part)
         part.replace(path)
-
-
-def look_at_health(job: Job, stage: str = "train") -> None:
-    """Say what the metrics of a training warn of."""
-    found, _ = series(job.run.metrics)
-    steps: dict[int, dict[str, float | None]] = {}
-    for (named, metric), values in found.items():
-        if named == job.named(stage):
-            for step, value in values.items():
-                steps.setdefault(step, {})[metric] = value
-    for symptom in symptoms([steps[step] for step in sorted(steps) if step]):
-        console.print(f"  {symptom.text}", style="yellow", highlight=False, soft_wrap=True)

@@ -307,6 +307,8 @@ class RoundsRecipe(TrainingRecipe):
 
     guard: GuardSettings | None = None
     """Rate held-out responses by a gold judge after every round, stop when gold falls, keep the best policy."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
 
     @model_validator(mode="after")
     def _guards_alone(self) -> Self:
@@ -331,8 +333,6 @@ class RejectionSamplingRecipe(RoundsRecipe):
     """Supervised fine-tuning."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's SFTConfig."""
-    evaluate: EvaluationSettings = EvaluationSettings()
-    """Trained against start policy."""
 
     @model_validator(mode="after")
     def _has_a_threshold(self) -> Self:
@@ -354,8 +354,6 @@ class DPORecipe(RoundsRecipe):
     """DPO."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's DPOConfig."""
-    evaluate: EvaluationSettings = EvaluationSettings()
-    """Trained against start policy."""
 
 
 class KTORecipe(RoundsRecipe):
@@ -371,8 +369,6 @@ class KTORecipe(RoundsRecipe):
     """KTO."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's KTOConfig."""
-    evaluate: EvaluationSettings = EvaluationSettings()
-    """Trained against start policy."""
 
 
 class OnlineRewardSettings(Settings):
