@@ -186,20 +186,3 @@ class JudgedTrainer:
 
 def _batch_file(process: int) -> str:
     return f"on_policy_batch_{process}.safetensors"
-
-
-def scored_rows(batch: Batch) -> Batch:
-    """The rows that have a reward, and no more columns than they need; one row without any where there is none."""
-    rows = batch["scored"].nonzero().squeeze(1)
-    rows = rows if len(rows) else torch.zeros(1, dtype=torch.long, device=rows.device)  # all processes must go forward
-    found = {
-        name: value[rows] if isinstance(value, torch.Tensor) and value.ndim else value for name, value in batch.items()
-    }
-    width = max(1, int(found["completion_mask"].sum(dim=1).max()))
-    prompt = int(found["prompt_mask"].sum(dim=1).max())
-    for name, value in found.items():
-        if name.startswith("prompt_"):
-            found[name] = value[:, value.size(1) - prompt :]
-        elif isinstance(value, torch.Tensor) and value.ndim == 2 and value.size(1) > 1:
-            found[name] = value[:, :width]
-    return found

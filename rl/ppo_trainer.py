@@ -30,7 +30,7 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from rl.advantages import gae, whiten
 from rl.critic import FOLDER, NAME, Critic, attach, load_critic, save_critic, trained_weights, without_critic
-from rl.judged_trainer import Batch, JudgedTrainer, scored_rows
+from rl.judged_trainer import Batch, JudgedTrainer
 from rl.kl import KLController, kl_estimate
 from rl.ppo_loss import clipped_surrogate, clipped_value_loss, explained_variance
 from rl.ppo_schedule import hold_policy_back, separate_rates
@@ -188,7 +188,7 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
     # Losses
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Batch) -> torch.Tensor:
-        batch = scored_rows(inputs)
+        batch = _scored_rows(inputs)
         output = self._forward(model, batch)
         valid = batch["loss_mask"]
         logps, entropy, values = (output[key][valid] for key in ("log_probs", "entropy", "values"))
@@ -273,3 +273,20 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
 
 
 _IDS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+
+
+def _scored_rows(batch: Batch) -> Batch:
+    """The rows that have a reward, and no more columns than they need; one row without any where there is none."""
+    rows = batch["scored"].nonzero().squeeze(1)
+    rows = rows if len(rows) else torch.zeros(1, dtype=torch.long, device=rows.device)  # all processes must go forward
+    found = {
+        name: value[rows] if isinstance(value, torch.Tensor) and value.ndim else value for name, value in batch.items()
+    }
+    width = max(1, int(found["completion_mask"].sum(dim=1).max()))
+    prompt = int(found["prompt_mask"].sum(dim=1).max())
+    for name, value in found.items():
+        if name.startswith("prompt_"):
+            found[name] = value[:, value.size(1) - prompt :]
+        elif isinstance(value, torch.Tensor) and value.ndim == 2 and value.size(1) > 1:
+            found[name] = value[:, :width]
+    return found

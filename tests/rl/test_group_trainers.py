@@ -99,7 +99,8 @@ def test_the_loss_is_the_mean_over_what_has_a_reward(
 
 def _plain_loss(model: Any, batch: Any, advantages: Any, kind: str, loss: str | None, longest: int) -> torch.Tensor:
     """Row by row without padding; at the batch's own policy the ratio is 1 and nothing is clipped."""
-    rows = batch["scored"].nonzero().flatten().tolist()
+    rows = batch["completion_mask"].any(dim=1).nonzero().flatten().tolist()
+    assert len(rows) == 3
     total, tokens = torch.zeros(()), 0
     for row in rows:
         prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
