@@ -40,7 +40,7 @@ class OnPolicyJob(TypedDict, total=False):
     rewards: functions of prompts and completions, whose results are added with `weights` (1 each without); a response
         for which any of them gives None takes no part in learning.
     trl: further keys of TRL's config class (vLLM's are among them).
-    launch, adapter, resume: as for `rl.dpo.train_dpo`; on one process a resumed run goes on as if never stopped.
+    launch, adapter, resume: as in `rl.offline.OfflineJob`; on one process a resumed run goes on as if never stopped.
     """
 
     rewards: Required[Sequence[RewardFunction]]
