@@ -15,12 +15,14 @@ from recipes.schema import (
     CollectRecipe,
     DPORecipe,
     FilterRecipe,
+    GRPORecipe,
     JudgeRecipe,
     KTORecipe,
     PPORecipe,
     QuickstartRecipe,
     Recipe,
     RejectionSamplingRecipe,
+    RLOORecipe,
     RoundedRecipe,
     SampleRecipe,
     SamplingRecipe,
@@ -69,8 +71,8 @@ def _work(job: Job, recipe: Recipe) -> None:
             _best_of_n(job, recipe)
         case DPORecipe() | KTORecipe() | RejectionSamplingRecipe():
             _learn_in_rounds(job, recipe)
-        case PPORecipe():
-            _ppo(job, recipe)
+        case PPORecipe() | GRPORecipe() | RLOORecipe():
+            _learn_on_policy(job, recipe)
         case CollectRecipe():
             from recipes.collecting import collect_examples
 
@@ -167,14 +169,13 @@ def _learn(job: Job, recipe: RoundedRecipe, prompts: Sequence[Prompt]) -> None:
     learning.train(job, recipe)
 
 
-def _ppo(job: Job, recipe: PPORecipe) -> None:
-    from recipes.on_policy import look_at_health
+def _learn_on_policy(job: Job, recipe: PPORecipe | GRPORecipe | RLOORecipe) -> None:
+    from recipes.on_policy import train_guarded
 
     require_certificate(job, recipe)
     held_out = recipe.evaluate.prompts
     _, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
-    learning.train(job, recipe)
-    look_at_health(job)
+    train_guarded(job, recipe, rest)
     _evaluate(job, recipe, rest)
 
 

@@ -19,7 +19,7 @@ from rewards.ratings import LengthTerm
 from rewards.select_settings import PairSettings, SelectSettings
 from rewards.training.launch_settings import LaunchSettings
 from rl.format_reward import FormatTerm
-from rl.training_settings import DPOSettings, KTOSettings, PPOSettings, SFTSettings
+from rl.training_settings import DPOSettings, GRPOSettings, KTOSettings, PPOSettings, RLOOSettings, SFTSettings
 
 
 class PromptSettings(Settings):
@@ -285,7 +285,14 @@ class GuardSettings(Settings):
     gold: JudgeSettings
     """Another judge, another protocol, another seed, or a rule; it is never trained on."""
     patience: int = Field(default=2, ge=1)
-    """Stop when gold has been below the interval of its best value for this many rounds."""
+    """Stop when gold has been below the interval of its best value for this many looks."""
+
+
+class StepsGuardSettings(GuardSettings):
+    """The same within one training."""
+
+    every: int = Field(default=50, ge=1)
+    """Optimizer steps between two looks; each one saves a checkpoint."""
 
 
 class RisingRounds(RoundSettings):
@@ -300,6 +307,8 @@ class RoundsRecipe(TrainingRecipe):
 
     guard: GuardSettings | None = None
     """Rate held-out responses by a gold judge after every round, stop when gold falls, keep the best policy."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
 
     @model_validator(mode="after")
     def _guards_alone(self) -> Self:
@@ -324,8 +333,6 @@ class RejectionSamplingRecipe(RoundsRecipe):
     """Supervised fine-tuning."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's SFTConfig."""
-    evaluate: EvaluationSettings = EvaluationSettings()
-    """Trained against start policy."""
 
     @model_validator(mode="after")
     def _has_a_threshold(self) -> Self:
@@ -347,8 +354,6 @@ class DPORecipe(RoundsRecipe):
     """DPO."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's DPOConfig."""
-    evaluate: EvaluationSettings = EvaluationSettings()
-    """Trained against start policy."""
 
 
 class KTORecipe(RoundsRecipe):
@@ -364,8 +369,6 @@ class KTORecipe(RoundsRecipe):
     """KTO."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's KTOConfig."""
-    evaluate: EvaluationSettings = EvaluationSettings()
-    """Trained against start policy."""
 
 
 class OnlineRewardSettings(Settings):
@@ -387,11 +390,9 @@ class OnlineRewardSettings(Settings):
         return self
 
 
-class PPORecipe(BaseRecipe):
-    """Train a policy with PPO while the judge rates what it writes, then evaluate."""
+class OnPolicyRecipe(BaseRecipe):
+    """What every recipe has that trains a policy while the judge rates what it writes."""
 
-    recipe: Literal["ppo"] = "ppo"
-    """The kind of recipe."""
     prompts: PromptSettings = PromptSettings()
     """Which prompts."""
     policy: PolicySettings = PolicySettings()
@@ -403,13 +404,31 @@ class PPORecipe(BaseRecipe):
     allow_uncertified: bool = False
     """Train although nobody measured this judge, or another judge than this one was measured."""
     launch: LaunchSettings = LaunchSettings()
-    """How many processes train, and how they share policy and critic; each of them asks the judge."""
+    """How many processes train, and how they share the weights; each of them asks the judge."""
+    guard: StepsGuardSettings | None = None
+    """Rate held-out responses by a gold judge every so many steps, stop when gold falls, keep the best policy."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """Trained against start policy."""
+
+    @model_validator(mode="after")
+    def _guards_whole_weights(self) -> Self:
+        if self.guard is not None and self.launch.strategy not in ("ddp", "zero2"):
+            raise ValueError(
+                f"expected launch.strategy ddp or zero2 with a guard, got {self.launch.strategy}: the first process "
+                "looks at the policy alone, and has only a part of its weights"
+            )
+        return self
+
+
+class PPORecipe(OnPolicyRecipe):
+    """Train a policy with PPO while the judge rates what it writes, then evaluate."""
+
+    recipe: Literal["ppo"] = "ppo"
+    """The kind of recipe."""
     train: PPOSettings = PPOSettings()
     """PPO."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's GRPOConfig (vLLM's are among them)."""
-    evaluate: EvaluationSettings = EvaluationSettings()
-    """Trained against start policy."""
 
     @model_validator(mode="after")
     def _has_groups(self) -> Self:
@@ -422,6 +441,28 @@ class PPORecipe(BaseRecipe):
                 "the response itself"
             )
         return self
+
+
+class GRPORecipe(OnPolicyRecipe):
+    """Train a policy with GRPO while the judge rates or compares what it writes, then evaluate."""
+
+    recipe: Literal["grpo"] = "grpo"
+    """The kind of recipe."""
+    train: GRPOSettings = GRPOSettings()
+    """GRPO."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's GRPOConfig (vLLM's are among them)."""
+
+
+class RLOORecipe(OnPolicyRecipe):
+    """Train a policy with RLOO while the judge rates or compares what it writes, then evaluate."""
+
+    recipe: Literal["rloo"] = "rloo"
+    """The kind of recipe."""
+    train: RLOOSettings = RLOOSettings()
+    """RLOO."""
+    trl: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further keys of TRL's RLOOConfig (vLLM's are among them)."""
 
 
 RoundedRecipe = DPORecipe | KTORecipe | RejectionSamplingRecipe
@@ -531,6 +572,8 @@ Recipe = (
     | DPORecipe
     | KTORecipe
     | PPORecipe
+    | GRPORecipe
+    | RLOORecipe
     | CollectRecipe
     | TrainJudgeRecipe
 )
@@ -546,6 +589,8 @@ KINDS: dict[str, type[Recipe]] = {
     "dpo": DPORecipe,
     "kto": KTORecipe,
     "ppo": PPORecipe,
+    "grpo": GRPORecipe,
+    "rloo": RLOORecipe,
     "collect": CollectRecipe,
     "train_judge": TrainJudgeRecipe,
 }
