@@ -9,12 +9,11 @@ from pathlib import Path
 from recipes.dry_run import asked_in_words, estimate_cost
 from recipes.dry_run_options import Options
 from recipes.loading import differing_keys
-from recipes.planning import Item, JudgingRecipe, Work, plan_gold, plan_recipe
+from recipes.planning import GuardedRecipe, Item, JudgingRecipe, Work, plan_gold, plan_recipe
 from recipes.schema import (
     CollectRecipe,
-    PPORecipe,
+    OnPolicyRecipe,
     Recipe,
-    RoundedRecipe,
     SampleRecipe,
     SelectRecipe,
     TrainingRecipe,
@@ -56,7 +55,7 @@ def _judge_cost(recipe: JudgingRecipe, options: Options) -> CostEstimate:
         options,
         cache=recipe.judge.cache or run.cache,
         card=run.judge if _same_judge(run, recipe.judge) else None,
-        certificate=recipe.judge_certificate if isinstance(recipe, TrainingRecipe | PPORecipe) else None,
+        certificate=recipe.judge_certificate if isinstance(recipe, TrainingRecipe | OnPolicyRecipe) else None,
     )
     return found.model_copy(update={"notes": (*found.notes, *_training_notes(recipe))})
 
@@ -64,9 +63,9 @@ def _judge_cost(recipe: JudgingRecipe, options: Options) -> CostEstimate:
 def _training_notes(recipe: JudgingRecipe) -> list[str]:
     """What makes the judge's work in a training differ from one judge's in a row."""
     notes = []
-    if isinstance(recipe, RoundedRecipe) and recipe.guard is not None and not asked_in_words(recipe.guard.gold):
+    if isinstance(recipe, GuardedRecipe) and recipe.guard is not None and not asked_in_words(recipe.guard.gold):
         notes.append(f"the guard's gold judge ({recipe.guard.gold.rival.kind}) is not asked questions: not estimated")
-    if isinstance(recipe, PPORecipe) and recipe.launch.processes > 1 and recipe.judge.backend == "transformers":
+    if isinstance(recipe, OnPolicyRecipe) and recipe.launch.processes > 1 and recipe.judge.backend == "transformers":
         notes.append(
             f"each of {recipe.launch.processes} processes has a judge of its own for its share of the responses: they "
             "take a part of this time each, at the same time"
@@ -76,7 +75,7 @@ def _training_notes(recipe: JudgingRecipe) -> list[str]:
 
 def _gold_cost(recipe: JudgingRecipe, options: Options) -> list[CostEstimate]:
     """The guard's second judge, where there is one that is asked in words."""
-    if not isinstance(recipe, RoundedRecipe) or recipe.guard is None or not asked_in_words(recipe.guard.gold):
+    if not isinstance(recipe, GuardedRecipe) or recipe.guard is None or not asked_in_words(recipe.guard.gold):
         return []
     gold = recipe.guard.gold
     found = estimate_cost(gold, lambda protocol: plan_gold(recipe, protocol, gold.mode), options)

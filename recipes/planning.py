@@ -9,6 +9,7 @@ stage that the run has finished asks nothing more.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from pathlib import Path
 
 from recipes.design_questions import design_questions, match_questions, pair_shape, training_questions, unseen
 from recipes.learning_stages import PolicyRecipe
-from recipes.schema import ComparisonSettings, JudgeRecipe, PPORecipe, RoundedRecipe, SamplingRecipe
+from recipes.on_policy import Recipe as OnPolicy
+from recipes.schema import ComparisonSettings, JudgeRecipe, RoundedRecipe, SamplingRecipe
 from recipes.splitting import choose_prompts
 from recipes.stages import BUNDLED_CANDIDATES, read_source
 from rewards.designs import Design, pairs_for
@@ -28,11 +30,14 @@ from rewards.protocol.render import Mode
 from rewards.protocol.spec import JudgeProtocol
 from rewards.ratings import rewards_from_ratings
 from rewards.types import Candidate, Judgment, Prompt, Reward
+from rl.on_policy import plan, prompts_a_round
 from rl.run_folder import RunFolder
 
 Item = RateItem | CompareItem
-JudgingRecipe = JudgeRecipe | SamplingRecipe | PPORecipe
+JudgingRecipe = JudgeRecipe | SamplingRecipe | OnPolicy
 """Recipes whose judge rates or compares candidates."""
+GuardedRecipe = RoundedRecipe | OnPolicy
+"""Recipes that may have a guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,11 @@ def plan_recipe(recipe: JudgingRecipe, protocol: JudgeProtocol, mode: Mode) -> W
         prompts, candidates = _read(read_responses(path, columns=recipe.columns, on_bad=recipe.on_bad).records)
         asking = _Asking(protocol, mode, recipe.compare, recipe.seed, _rated(RunFolder(recipe.output)))
         return known_work(prompts, candidates, asking)
-    if isinstance(recipe, PPORecipe):
+    if isinstance(recipe, OnPolicy):
         return _on_policy(recipe, protocol, mode)
     run = RunFolder(recipe.output)
     chosen, held_out = _chosen(recipe)
-    later = [*_guard(recipe, held_out, protocol, mode), *_evaluation(recipe, held_out, protocol, mode)]
+    later = [*_guard(recipe, chosen, held_out, protocol, mode), *_evaluation(recipe, held_out, protocol, mode)]
     if "sample" in run.finished() and _rounds(recipe) == 1:
         prompts, candidates = list(read_records(run.prompts, Prompt)), list(read_records(run.candidates, Candidate))
         work = known_work(prompts, candidates, _Asking(protocol, mode, recipe.compare, recipe.seed, _rated(run)))
@@ -147,25 +152,36 @@ def _rounds(recipe: SamplingRecipe) -> int:
     return recipe.rounds.count
 
 
-def _guard(recipe: SamplingRecipe, held_out: Sequence[Prompt], protocol: JudgeProtocol, mode: Mode) -> list[Planned]:
-    """The looks of the guard: at the start policy, and after every round."""
-    if not isinstance(recipe, RoundedRecipe) or recipe.guard is None:
+def _guard(
+    recipe: JudgingRecipe,
+    prompts: Sequence[Prompt],
+    held_out: Sequence[Prompt],
+    protocol: JudgeProtocol,
+    mode: Mode,
+) -> list[Planned]:
+    """The guard's looks, each a rating of one response to every held-out prompt."""
+    if not isinstance(recipe, GuardedRecipe) or recipe.guard is None:
         return []
-    total, tokens = len(held_out) * (recipe.rounds.count + 1), recipe.evaluate.max_new_tokens
+    total, tokens = len(held_out) * _looks(recipe, len(prompts)), recipe.evaluate.max_new_tokens
     return [unseen("guard", held_out, protocol, mode, responses=1, total=total, tokens=tokens)]
 
 
-def plan_gold(recipe: RoundedRecipe, protocol: JudgeProtocol, mode: Mode) -> Work:
+def _looks(recipe: GuardedRecipe, prompts: int) -> int:
+    """At the start policy and after every round, or every so many steps and after the last one."""
+    if isinstance(recipe, RoundedRecipe):
+        return 1 + recipe.rounds.count
+    _, steps = plan(recipe.train, prompts, recipe.launch.processes)
+    return 1 + math.ceil(steps / recipe.guard.every) if recipe.guard is not None else 0
+
+
+def plan_gold(recipe: GuardedRecipe, protocol: JudgeProtocol, mode: Mode) -> Work:
     """What the gold judge of a recipe's guard would be asked."""
-    _, held_out = _chosen(recipe)
-    planned = _guard(recipe, held_out, protocol, mode)
+    planned = _guard(recipe, *_chosen(recipe), protocol, mode)
     return Work(tuple(planned), _bundled(protocol, mode, ComparisonSettings(), recipe.seed), own=False)
 
 
-def _on_policy(recipe: PPORecipe, protocol: JudgeProtocol, mode: Mode) -> Work:
-    """The ratings or comparisons of everything that the policy writes while it trains, and its evaluation."""
-    from rl.ppo import plan, prompts_a_round
-
+def _on_policy(recipe: OnPolicy, protocol: JudgeProtocol, mode: Mode) -> Work:
+    """The ratings or comparisons of all that the policy writes while it trains, its guard and its evaluation."""
     run, settings, processes = RunFolder(recipe.output), recipe.train, recipe.launch.processes
     prompts, held_out = _chosen(recipe)
     batches, _ = plan(settings, len(prompts), processes)
@@ -181,18 +197,21 @@ def _on_policy(recipe: PPORecipe, protocol: JudgeProtocol, mode: Mode) -> Work:
         design=design,
     )
     training = [] if "train" in run.finished() else planned
+    later = [*_guard(recipe, prompts, held_out, protocol, mode), *_evaluation(recipe, held_out, protocol, mode)]
     items = _bundled(protocol, mode, ComparisonSettings(design=design), recipe.seed)
-    return Work((*training, *_evaluation(recipe, held_out, protocol, mode)), items, own=False)
+    if design != "none":
+        items = tuple(item for item in items if isinstance(item, CompareItem))
+    return Work((*training, *later), items, own=False)
 
 
-def _chosen(recipe: SamplingRecipe | PPORecipe) -> tuple[list[Prompt], list[Prompt]]:
+def _chosen(recipe: SamplingRecipe | OnPolicy) -> tuple[list[Prompt], list[Prompt]]:
     prompts, _ = read_source(recipe.prompts)
     held_out = recipe.evaluate.prompts if isinstance(recipe, PolicyRecipe) else 0
     return choose_prompts(prompts, limit=recipe.prompts.limit, held_out=held_out, seed=recipe.seed)
 
 
 def _evaluation(
-    recipe: SamplingRecipe | PPORecipe, held_out: Sequence[Prompt], protocol: JudgeProtocol, mode: Mode
+    recipe: SamplingRecipe | OnPolicy, held_out: Sequence[Prompt], protocol: JudgeProtocol, mode: Mode
 ) -> list[Planned]:
     """The trained policy against the start policy, where the recipe trains one and has not compared them yet."""
     if not isinstance(recipe, PolicyRecipe) or "evaluate" in RunFolder(recipe.output).finished():

@@ -58,6 +58,24 @@ def test_ppo_asks_about_every_response_of_every_batch(
     assert found["at_most"]  # empty and equal responses are not asked about
 
 
+@pytest.mark.parametrize("kind", ["grpo", "rloo"])
+def test_the_critic_free_trainings_ask_about_every_group(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", f"{kind}/tiny", *SCRIPTED, "--train.responses_per_prompt", "4", "--train.batch_size", "8"]
+    rated = estimate(capsys, *words, "--reward.compare", "null")
+    assert calls(rated) == {"ratings while it trains": 3 * 8, "evaluation": 4}
+    compared = estimate(capsys, *words, "--reward.rescale", "null", "--reward.compare", "circular")
+    assert calls(compared) == {"comparisons while it trains": 3 * 2 * (2 * 4), "evaluation": 4}
+
+
+@pytest.mark.parametrize(("every", "looks"), [("1", 4), ("2", 3), ("3", 2), ("50", 2)])
+def test_the_guard_looks_every_so_many_steps_and_at_the_end(
+    every: str, looks: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guard = ["--guard.gold.backend", "scripted", "--guard.every", every]
+    found = estimate(capsys, "run", "ppo/tiny", *SCRIPTED, *guard)
+    assert calls(found)["guard"] == calls(found["others"][0])["guard"] == 2 * looks
+
+
 @pytest.mark.parametrize(("design", "group"), [("all", 12), ("circular", 8), ("anchor", 6)])
 def test_ppo_compares_the_responses_of_a_group_in_both_orders(
     design: str, group: int, capsys: pytest.CaptureFixture[str]
