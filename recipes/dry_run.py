@@ -211,6 +211,8 @@ def _in_mode(settings: JudgeSettings) -> str:
 
 def _mode_notes(settings: JudgeSettings, *, exact: bool) -> list[str]:
     notes = []
+    if settings.engine == "ray":
+        notes.append("the actors of a Ray cluster work side by side: a rate measured here is that of one judge")
     if settings.backend == "endpoint":
         notes.append("a call is a question; reading a distribution may take the server several requests for one")
     if settings.mode == "critique" and settings.backend == "transformers" and not exact:

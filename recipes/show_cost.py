@@ -31,6 +31,7 @@ def show_costs(found: Sequence[CostEstimate], options: Options) -> int:
 
 
 def _show(found: CostEstimate, console: Console) -> None:
+    console.print(f"What {found.judge} would be asked", style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print(_table(found))
     for line in _lines(found):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -38,7 +39,7 @@ def _show(found: CostEstimate, console: Console) -> None:
 
 
 def _table(found: CostEstimate) -> Table:
-    table = Table("questions", title=f"What {found.judge} would be asked", title_justify="left")
+    table = Table("questions")
     for name in ("calls", "in the cache", "prompt tokens"):
         table.add_column(name, justify="right")
     for line in found.lines:

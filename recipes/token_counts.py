@@ -26,7 +26,7 @@ def token_counter(
     if settings.backend == "scripted":
         notes.append("the scripted judge reads no tokens")
         return None
-    if settings.backend == "transformers":
+    if settings.backend != "endpoint":
         from rewards.judges.chat_tokens import ChatEncoder
         from rewards.judges.local_model import load_tokenizer_alone
 

@@ -25,7 +25,9 @@ def main(arguments: list[str]) -> int:
     shipped = shipped_recipes()
     width = max(map(len, shipped), default=0)
     for name, path in shipped.items():
-        lines = wrap(purpose(path), max(MIN_WIDTH, get_terminal_size().columns - width - 2), break_on_hyphens=False) or [""]
+        lines = wrap(
+            purpose(path), max(MIN_WIDTH, get_terminal_size().columns - width - 2), break_on_hyphens=False
+        ) or [""]
         print(f"{name.ljust(width)}  " + f"\n{' ' * (width + 2)}".join(lines))
     print("\nautoj show NAME prints a recipe, autoj run NAME runs it.")
     return 0
