@@ -13,7 +13,7 @@ from judge_training.collection.steps import Rules
 from judge_training.collection.unjudged import Unjudged, read_unjudged
 from judge_training.scenarios import Catalog, load_release, load_scenarios
 from recipes.job import Job, console
-from recipes.schema import CollectRecipe
+from recipes.judge_recipes import CollectRecipe
 from rewards.budget import FailureBudget
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import ChatTokenizer, Decoding, JudgeProtocol

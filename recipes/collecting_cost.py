@@ -15,7 +15,7 @@ from judge_training.collection.steps import make_task
 from recipes.collecting import catalog_of, listed, read_data, rules_of
 from recipes.cost_sum import given_rate
 from recipes.dry_run_options import Options
-from recipes.schema import CollectRecipe
+from recipes.judge_recipes import CollectRecipe
 from recipes.show_cost import duration, short
 from rewards.errors import InputError
 from rewards.judging_cost import seconds_for

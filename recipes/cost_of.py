@@ -8,17 +8,10 @@ from pathlib import Path
 
 from recipes.dry_run import asked_in_words, estimate_cost
 from recipes.dry_run_options import Options
+from recipes.judge_recipes import CollectRecipe, TrainJudgeRecipe
 from recipes.loading import differing_keys
 from recipes.planning import GuardedRecipe, Item, JudgingRecipe, Work, plan_gold, plan_recipe
-from recipes.schema import (
-    CollectRecipe,
-    OnPolicyRecipe,
-    Recipe,
-    SampleRecipe,
-    SelectRecipe,
-    TrainingRecipe,
-    TrainJudgeRecipe,
-)
+from recipes.schema import OnPolicyRecipe, Recipe, SampleRecipe, SelectRecipe, TrainingRecipe
 from recipes.show_cost import show_costs
 from rewards.errors import InputError
 from rewards.judges.config import JudgeSettings

@@ -17,8 +17,8 @@ from judge_training.examples import JudgeExample, read_examples, write_examples
 from judge_training.scenarios import Catalog, load_scenarios
 from judge_training.written_answers import write_answers
 from recipes.job import Job, console
+from recipes.judge_recipes import TrainJudgeRecipe
 from recipes.learning_stages import trained_policy, training_counts
-from recipes.schema import TrainJudgeRecipe
 from recipes.stages import OpenedJudge, rate_candidates
 from rewards.errors import InputError
 from rewards.jsonl import write_records

@@ -17,8 +17,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recipes.judge_recipes import TrainJudgeRecipe
 from recipes.loading import load_recipe, parse_flags
-from recipes.schema import OnPolicyRecipe, Recipe, TrainingRecipe, TrainJudgeRecipe
+from recipes.schema import OnPolicyRecipe, Recipe, TrainingRecipe
 from rewards.errors import InputError, RunError
 
 FLAGS = ("--nproc", "--nnodes", "--rdzv", "--strategy")

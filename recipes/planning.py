@@ -18,7 +18,8 @@ from pathlib import Path
 from recipes.design_questions import design_questions, match_questions, pair_shape, training_questions, unseen
 from recipes.learning_stages import PolicyRecipe
 from recipes.on_policy import Recipe as OnPolicy
-from recipes.schema import ComparisonSettings, JudgeRecipe, RoundedRecipe, SamplingRecipe
+from recipes.schema import JudgeRecipe, RoundedRecipe, SamplingRecipe
+from recipes.sections import ComparisonSettings
 from recipes.splitting import choose_prompts
 from recipes.stages import BUNDLED_CANDIDATES, read_source
 from rewards.designs import Design, pairs_for

@@ -13,9 +13,9 @@ from judge_training.examples import JudgeExample
 from judge_training.written_answers import written_questions
 from recipes.dry_run import estimate_cost, estimate_written
 from recipes.dry_run_options import Options
+from recipes.judge_recipes import TrainJudgeRecipe
 from recipes.judge_stages import by_turns, catalog_of, held_out_items, judge_settings, split_data
 from recipes.planning import Work
-from recipes.schema import TrainJudgeRecipe
 from rewards.errors import InputError
 from rewards.judges.load import find_protocol
 from rewards.judging_cost import CostEstimate, Planned, plan_items

@@ -14,7 +14,8 @@ from recipes.cost_sum import given_rate, sum_up
 from recipes.dry_run import PROBE, spread
 from recipes.dry_run_options import Options
 from recipes.machine import devices_of, machine_of
-from recipes.schema import PolicySettings, SampleRecipe, SamplingSettings
+from recipes.schema import SampleRecipe
+from recipes.sections import PolicySettings, SamplingSettings
 from recipes.splitting import choose_prompts
 from recipes.stages import read_source
 from rewards.jsonl import read_records

@@ -13,8 +13,8 @@ from judge_training.collection.manifest import CollectionManifest
 from judge_training.collection.unjudged import read_unjudged
 from judge_training.examples import JudgeExample, read_examples, training_text, write_examples
 from recipes.cli import main
+from recipes.judge_recipes import CollectRecipe
 from recipes.loading import load_recipe
-from recipes.schema import CollectRecipe
 from rewards.errors import InputError
 from rewards.protocol.builtin import builtin_protocol
 from tests.judge_server import Body, Reply, Server, chat_reply, said, serving

@@ -13,7 +13,7 @@ from recipes.cli import main
 from recipes.design_questions import pairs_of_design
 from recipes.dry_run_options import Options, split_options
 from recipes.machine import machine_of
-from recipes.schema import ComparisonSettings
+from recipes.sections import ComparisonSettings
 from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, parts_of
 from rewards.errors import InputError
 from rewards.jsonl import read_records
