@@ -16,7 +16,8 @@ from statistics import fmean
 import numpy as np
 
 from recipes.job import Job, console
-from recipes.schema import OnPolicyRecipe, RoundsRecipe, SamplingSettings
+from recipes.schema import OnPolicyRecipe, RoundsRecipe
+from recipes.sections import SamplingSettings
 from recipes.watched_policies import Watched
 from rewards.errors import RunError
 from rewards.intervals import Interval, bootstrap

@@ -9,10 +9,10 @@ from recipes import selecting, stages, together
 from recipes.certified import require_certificate
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
+from recipes.judge_recipes import CollectRecipe, TrainJudgeRecipe
 from recipes.rounds import in_rounds
 from recipes.schema import (
     BestOfNRecipe,
-    CollectRecipe,
     DPORecipe,
     FilterRecipe,
     GRPORecipe,
@@ -28,7 +28,6 @@ from recipes.schema import (
     SamplingRecipe,
     SelectRecipe,
     TrainingRecipe,
-    TrainJudgeRecipe,
 )
 from rewards.types import Candidate, Prompt
 from rl.run_folder import RunFolder

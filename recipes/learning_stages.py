@@ -17,18 +17,15 @@ from pydantic import JsonValue
 from recipes.job import Job
 from recipes.schema import (
     DPORecipe,
-    EvaluationSettings,
-    FailureSettings,
     GRPORecipe,
     KTORecipe,
     OnPolicyRecipe,
-    PolicySettings,
     PPORecipe,
     QuickstartRecipe,
     RejectionSamplingRecipe,
     RLOORecipe,
-    SamplingSettings,
 )
+from recipes.sections import EvaluationSettings, FailureSettings, PolicySettings, SamplingSettings
 from recipes.stages import comparison_rows, draw, open_judge
 from rewards.jsonl import write_records
 from rewards.judges.config import Attention, Dtype, JudgeSettings

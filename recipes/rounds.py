@@ -19,7 +19,8 @@ from pathlib import Path
 from recipes import learning_stages as learning
 from recipes.guarding import Guard
 from recipes.job import Job
-from recipes.schema import PolicySettings, RejectionSamplingRecipe, RoundedRecipe
+from recipes.schema import RejectionSamplingRecipe, RoundedRecipe
+from recipes.sections import PolicySettings
 from recipes.watched_policies import StoredPolicy
 from rewards.jsonl import write_records
 from rewards.types import Prompt

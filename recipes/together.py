@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 
-from recipes.schema import OnPolicyRecipe, QuickstartRecipe, Recipe, TrainingRecipe, TrainJudgeRecipe
+from recipes.judge_recipes import TrainJudgeRecipe
+from recipes.schema import OnPolicyRecipe, QuickstartRecipe, Recipe, TrainingRecipe
 from rewards.errors import InputError, MissingFileError
 from rl.run_folder import RunFolder
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
-from recipes.schema import PolicySettings, SamplingSettings
+from recipes.sections import PolicySettings, SamplingSettings
 from recipes.stages import draw
 from rewards.jsonl import read_records
 from rewards.types import Candidate, Prompt
