@@ -80,7 +80,7 @@ REAL = Job(
         "What is the use of a bicycle?",
     ),
     rule=share_of_short_words,
-    rate=2e-5,
+    rate=5e-5,
     kl=0.02,
     length=32,
     judged=64,

@@ -2,6 +2,7 @@
 
     pip install --no-deps --target FOLDER trl==1.12.0
     python -m benchmarks.ppo_vs_trl --trl FOLDER [--runs 3] [--starts 8] [--steps 50] [--batch 64]
+    python -m benchmarks.ppo_vs_trl --trl FOLDER --frozen --runs 5 --starts 16
     python -m benchmarks.ppo_vs_trl --trl FOLDER --real [--runs 1] [--steps 30] [--batch 8]
 
 The toy is a Llama of bytes with random weights (`--hidden`, `--layers`) that learns to write vowels, a new start model
@@ -15,9 +16,11 @@ and the same code, and the mean of all that were drawn in training.
 
 `responses a second` is from the second step on. TRL's trainer calls the garbage collector several times a step, which
 takes a fixed while that has nothing to do with the model: most of a step of the toy, little of one of a real model.
-`collecting` is the share of the time that went there, and the rate is also given without it.
+`collecting` is the share of the time that went there, and the rate is also given without it. With `--frozen`, what is
+in memory when a training begins is kept from the collector on both sides, so that it has next to nothing to do: for
+rewards from many starts in a fraction of the time, not for TRL's speed as its users have it.
 
-Writes benchmarks/results/ppo_vs_trl.json, or ppo_vs_trl_real.json.
+Writes benchmarks/results/ppo_vs_trl.json, or ppo_vs_trl_real.json, and _frozen before the ending with `--frozen`.
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ def main() -> int:
         "sides": {side: _medians(each) | {"of": each} for side, each in found.items()},
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"ppo_vs_trl{'_real' if options.real else ''}.json"
+    path = RESULTS / f"ppo_vs_trl{'_real' * options.real}{'_frozen' * options.frozen}.json"
     path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(written["ours less trl"], indent=2))
     return 0
@@ -82,6 +85,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trl", type=Path, required=True, help="folder that holds TRL 1.12")
     parser.add_argument("--real", action="store_true", help="the embedded model instead of the toy")
+    parser.add_argument("--frozen", action="store_true", help="leave the garbage collector little to do")
     parser.add_argument("--runs", type=int, help="processes of each side")
     parser.add_argument("--starts", type=int, help="trainings in a process")
     parser.add_argument("--steps", type=int, help="2 or more")
@@ -106,8 +110,9 @@ def _in_a_process(options: argparse.Namespace, side: str, *, first: int) -> list
         given = {"side": side, "work": work, "first": first}
         given |= {name: getattr(options, name) for name in ("trl", "starts", "steps", "batch", "hidden", "layers")}
         flags = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
+        flags += [f"--{name}" for name in ("real", "frozen") if getattr(options, name)]
         subprocess.run(
-            [sys.executable, "-m", "benchmarks.ppo_vs_trl", *flags, *(["--real"] if options.real else [])],
+            [sys.executable, "-m", "benchmarks.ppo_vs_trl", *flags],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": path, "DS_ACCELERATOR": "cpu"},
             stdout=subprocess.DEVNULL,  # TRL prints every step
@@ -139,7 +144,7 @@ def _one_training(options: argparse.Namespace, work: Path, seed: int, collection
     rewards: list[float] = []
     collections.clear()
     run = Run(start=folder, work=work, batch=options.batch, steps=options.steps, seed=seed)
-    policy = SIDES[options.side](job, run, [_clock(times, rewards)])
+    policy = SIDES[options.side](job, run, [_clock(times, rewards, frozen=options.frozen)])
     spent = times[-1] - times[1]
     collecting = sum(took for began, took in collections if times[1] <= began < times[-1])
     responses = options.batch * (len(times) - 2)
@@ -175,12 +180,16 @@ def _watch_collections() -> list[tuple[float, float]]:
     return found
 
 
-def _clock(times: list[float], rewards: list[float]) -> Any:
+def _clock(times: list[float], rewards: list[float], *, frozen: bool) -> Any:
     """Notes when the training begins and when each step ends, and the mean reward of each step."""
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            if frozen:
+                gc.unfreeze()  # of the training before
+                gc.collect()
+                gc.freeze()
             times.append(time.perf_counter())
 
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
