@@ -131,6 +131,9 @@ class JudgeSettings(Settings):
     """Write a critique and then the verdict, or read the verdict's distribution at once."""
     decoding: DecodingSettings = DecodingSettings()
     """Overrides of the protocol's decoding."""
+    require_expected: bool = False
+    """A rating whose expected value the backend cannot tell counts as failed, and a server that reports no
+    probabilities is refused at the start; else the written rating stands alone, and the card warns."""
     dtype: Dtype = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
     quantization: Quantization = "none"
@@ -154,6 +157,12 @@ class JudgeSettings(Settings):
     """Ask the model as one of AUTO-J's rivals is asked."""
     cache: Path | None = None
     """SQLite file of finished judgments; the recipes put one into the run folder."""
+
+    @model_validator(mode="after")
+    def _expected_is_asked_for(self) -> Self:
+        if self.require_expected and self.backend == "endpoint" and self.endpoint.top_logprobs == 0:
+            raise ValueError("expected endpoint.top_logprobs above 0 with require_expected, got 0; leave it at 20")
+        return self
 
     @model_validator(mode="after")
     def _weights_are_here_to_quantise(self) -> Self:

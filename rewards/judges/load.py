@@ -31,6 +31,7 @@ from rewards.judges.config import (
 from rewards.judges.generative import GenerativeJudge, Mode
 from rewards.judges.rivals.chat_rival import with_chat
 from rewards.judges.scripted import Rule, rule_backend
+from rewards.judges.server_probe import Needs
 from rewards.judges.shipped import judge_file
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import PROTOCOL_FILE, ChatFormat, Decoding, JudgeProtocol
@@ -52,6 +53,7 @@ class JudgeOverrides(TypedDict, total=False):
     protocol: Path | None
     mode: Mode
     decoding: DecodingSettings
+    require_expected: bool
     dtype: Dtype
     attention: Attention
     quantization: Quantization
@@ -102,6 +104,7 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
         decoding=merged_decoding(protocol.decoding, settings.decoding),
         cache=None if settings.cache is None else JudgmentCache(settings.cache),
         lenient=rival.kind == "chat",
+        require_expected=settings.require_expected,
         warnings=tuple(warnings),
     )
 
@@ -144,7 +147,9 @@ def load_backend(
     if settings.backend == "endpoint":
         from rewards.judges.endpoint import EndpointBackend
 
-        return EndpointBackend(settings.model, settings.endpoint, chat, trained=trained)
+        return EndpointBackend(
+            settings.model, settings.endpoint, chat, trained=trained, needs=_needs(settings, protocol)
+        )
     from rewards.judges.local_model import load_model
     from rewards.judges.transformers_backend import TransformersBackend
 
@@ -161,4 +166,14 @@ def load_backend(
         batch_size=settings.batch_size,
         max_prompt_tokens=settings.max_prompt_tokens,
         trained=trained,
+    )
+
+
+def _needs(settings: JudgeSettings, protocol: JudgeProtocol | None) -> Needs:
+    """What the judge will ask of its server."""
+    base = (protocol or builtin_protocol()).decoding
+    return Needs(
+        starts=settings.mode == "direct",
+        draws=merged_decoding(base, settings.decoding).samples > 1,
+        expected=settings.require_expected,
     )
