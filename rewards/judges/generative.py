@@ -252,7 +252,7 @@ class GenerativeJudge:
         parts = [self.backend.revision, self.protocol.digest, self.mode, self.decoding.model_dump_json()]
         if self._lenient:
             parts.append(LENIENT_VERSION)
-        if self._require_expected:
+        if self._require_expected and not self._exact:  # exact distributions are there anyway
             parts.append("require_expected")
         return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()
 

@@ -5,7 +5,7 @@ folder or on the hub), else the built-in one. A model counts as trained to judge
 one of AUTO-J's released judges; the card says so, and warns when a trained judge is asked in words it was not trained
 on.
 
-This module imports torch only when the in-process backend is asked for.
+This module imports torch only when an in-process backend is asked for.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rewards.judges.config import (
     JudgeSettings,
     Quantization,
     RivalSettings,
+    VllmSettings,
 )
 from rewards.judges.generative import GenerativeJudge, Mode
 from rewards.judges.rivals.chat_rival import with_chat
@@ -61,6 +62,7 @@ class JudgeOverrides(TypedDict, total=False):
     max_prompt_tokens: int
     rule: Rule
     endpoint: EndpointSettings
+    vllm: VllmSettings
     rival: RivalSettings
     cache: Path | None
 
@@ -97,6 +99,8 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
             "this AUTO-J model is asked with the built-in prompts, which it was not trained on; "
             "`autoj import-protocol` learns its own from the release's files"
         )
+    # vLLM fills its own batches: it gets many questions at once, and all their verdicts to score at once.
+    together = {"window": settings.vllm.window, "chunk": settings.vllm.window} if settings.backend == "vllm" else {}
     return GenerativeJudge(
         load_backend(settings, protocol.chat, trained=trained, protocol=protocol),
         protocol,
@@ -106,6 +110,7 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
         lenient=rival.kind == "chat",
         require_expected=settings.require_expected,
         warnings=tuple(warnings),
+        **together,
     )
 
 
@@ -150,6 +155,10 @@ def load_backend(
         return EndpointBackend(
             settings.model, settings.endpoint, chat, trained=trained, needs=_needs(settings, protocol)
         )
+    if settings.backend == "vllm":
+        from rewards.judges.vllm_backend import open_vllm
+
+        return open_vllm(settings, chat, trained=trained)
     from rewards.judges.local_model import load_model
     from rewards.judges.transformers_backend import TransformersBackend
 
