@@ -191,11 +191,12 @@ def _probed(
     items = _spread(asked_about(work.items, judge.protocol), wanted)
     if not items:
         return judge, None
-    found = probe(judge, items, warm_up=settings.backend == "transformers")
+    found = probe(judge, items, warm_up=settings.backend in ("transformers", "vllm"))
     whose = "of the job's own" if work.own else "about bundled responses, since the job's are not sampled yet"
     notes.append(f"the probe asked {found.questions} questions {whose}, without a cache")
-    if settings.backend == "transformers" and found.questions < settings.batch_size:
-        notes.append(f"a batch holds {settings.batch_size} questions, so the job may be faster; --probe more tells")
+    together = {"transformers": settings.batch_size, "vllm": settings.vllm.window}.get(settings.backend, 1)
+    if found.questions < together:
+        notes.append(f"a batch holds {together} questions, so the job may be faster; --probe more tells")
     if found.prompt_tokens is None:
         notes.append("the judge reported no tokens: the rate is in judgments")
     return judge, found
@@ -219,7 +220,7 @@ def _counter(
     if settings.backend == "scripted":
         notes.append("the scripted judge reads no tokens")
         return None
-    if settings.backend == "transformers":
+    if settings.backend in ("transformers", "vllm"):
         from rewards.judges.chat_tokens import ChatEncoder
         from rewards.judges.local_model import load_tokenizer_alone
 
@@ -322,7 +323,7 @@ def _say_unknown(
         notes.append("GPU-hours are not known: nobody sees behind a server; --devices N says how many GPUs it has")
     if settings.backend == "endpoint":
         notes.append("a call is a question; reading a distribution may take the server several requests for one")
-    if settings.mode == "critique" and settings.backend == "transformers" and not exact:
+    if settings.mode == "critique" and settings.backend in ("transformers", "vllm") and not exact:
         notes.append(
             "each written critique is read once more for its verdict's probabilities; a probe's rate has it in"
         )

@@ -59,7 +59,7 @@ class EndpointSettings(Settings):
 
 
 class VllmSettings(Settings):
-    """vLLM in this process (see recipes/filter/README.md); the same keys on GPUs and CPUs. Prefixes are always shared."""
+    """vLLM in this process (recipes/filter/README.md); the same keys on GPUs and CPUs. Prefixes are always shared."""
 
     max_model_len: int | None = Field(default=None, ge=16)
     """Tokens of a question and its answer at most; null is the model's own limit."""

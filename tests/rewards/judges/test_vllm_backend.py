@@ -159,7 +159,7 @@ def test_logits_that_are_not_finite_stop_the_run(broken: float) -> None:
 
 def test_without_vllm_it_says_what_to_do(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_engine.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="environment of its own.*vllm serve"):
+    with pytest.raises(MissingExtraError, match=r"environment of its own.*vllm serve"):
         load_judge(backend="vllm", model=str(tiny_model))
 
 

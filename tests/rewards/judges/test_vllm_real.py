@@ -31,6 +31,7 @@ from rewards.judges.config import (
 from rewards.judges.generative import GenerativeJudge
 from rewards.judges.load import load_generative_judge, load_judge
 from rewards.judges.shipped import FOLDER
+from rewards.judges.vllm_backend import VllmBackend
 from rewards.protocol.spec import PROTOCOL_FILE
 from rewards.types import Candidate, Judgment, Message, Prompt, Rating
 from tests.rewards.judges.test_endpoint import wait_for
@@ -72,6 +73,13 @@ def judge_of(backend: str, **options: Any) -> GenerativeJudge:
     return load_generative_judge(
         JudgeSettings.model_validate({"backend": backend, "dtype": "float32", "vllm": ENGINE} | options)
     )
+
+
+def share_engine(judge: GenerativeJudge, other: GenerativeJudge) -> None:
+    """Ask the engine that runs already; the chat around a question stays the judge's own."""
+    assert isinstance(judge.backend, VllmBackend)
+    assert isinstance(other.backend, VllmBackend)
+    judge.backend._engine = other.backend._engine
 
 
 def rated(judge: GenerativeJudge) -> dict[str, Judgment]:
@@ -141,8 +149,9 @@ def test_critiques_are_those_of_transformers_and_their_verdicts_too(base: Genera
     options: dict[str, Any] = {"model": DEFAULT_MODEL, "mode": "critique"}
     options["decoding"] = DecodingSettings(max_new_tokens=48)
     there = rated(judge_of("transformers", **options))
+    assert ratings(there), "some verdicts to compare"
     asked = judge_of("vllm", **options)
-    asked.backend = base.backend
+    share_engine(asked, base)
     here = rated(asked)
     same = [name for name, one in there.items() if here[name].critique == one.critique]
     print(f"\n{len(same)} of {len(there)} greedy critiques of 48 tokens are the same text")
@@ -159,7 +168,7 @@ def test_draws_repeat_and_differ(base: GenerativeJudge) -> None:
     judge = judge_of(
         "vllm", model=DEFAULT_MODEL, mode="critique", decoding=DecodingSettings(max_new_tokens=12, temperature=1.0)
     )
-    judge.backend = base.backend
+    share_engine(judge, base)
     first, again = rated(judge), rated(judge)
     assert {name: one.critique for name, one in first.items()} == {name: one.critique for name, one in again.items()}
     assert len({one.critique for one in first.values()}) > 1
