@@ -104,7 +104,7 @@ def estimate_written(
             update={"max_new_tokens": max_new_tokens, "temperature": 0.0, "samples": 1}
         )
         judge = load_generative_judge(settings.model_copy(update={"cache": None}))
-        warm_up = settings.backend == "transformers"
+        warm_up = settings.backend in ("transformers", "vllm")
         found = probe_written(judge.backend, spread(questions, wanted), decoding, warm_up=warm_up)
         notes += _probe_notes(settings, found)
     rate = given_rate(options)
@@ -178,7 +178,7 @@ def _probed(
     items = spread(asked_about(work.items, judge.protocol), wanted)
     if not items:
         return judge, None
-    found = probe(judge, items, warm_up=settings.backend == "transformers")
+    found = probe(judge, items, warm_up=settings.backend in ("transformers", "vllm"))
     whose = "of the job's own" if work.own else "about bundled responses, since the job's are not sampled yet"
     notes.append(f"the probe asked {found.questions} questions {whose}, without a cache")
     notes += _probe_notes(settings, found)
@@ -187,8 +187,9 @@ def _probed(
 
 def _probe_notes(settings: JudgeSettings, found: Probe) -> list[str]:
     notes = []
-    if settings.backend == "transformers" and found.questions < settings.batch_size:
-        notes.append(f"a batch holds {settings.batch_size} questions, so the job may be faster; --probe more tells")
+    together = {"transformers": settings.batch_size, "vllm": settings.vllm.window}.get(settings.backend, 1)
+    if found.questions < together:
+        notes.append(f"a batch holds {together} questions, so the job may be faster; --probe more tells")
     if found.prompt_tokens is None:
         notes.append("the judge reported no tokens: the rate is in judgments")
     return notes
@@ -215,7 +216,7 @@ def _mode_notes(settings: JudgeSettings, *, exact: bool) -> list[str]:
         notes.append("the actors of a Ray cluster work side by side: a rate measured here is that of one judge")
     if settings.backend == "endpoint":
         notes.append("a call is a question; reading a distribution may take the server several requests for one")
-    if settings.mode == "critique" and settings.backend == "transformers" and not exact:
+    if settings.mode == "critique" and settings.backend in ("transformers", "vllm") and not exact:
         notes.append(
             "each written critique is read once more for its verdict's probabilities; a probe's rate has it in"
         )

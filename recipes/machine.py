@@ -13,6 +13,11 @@ def machine_of(settings: JudgeSettings) -> str:
     here = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     if settings.backend == "endpoint":
         return f"a server asked from {here}, {settings.endpoint.concurrency} requests at once"
+    if settings.backend == "vllm":
+        import torch
+
+        engine = f"vLLM on {settings.vllm.tensor_parallel_size} x"
+        return f"{engine} {torch.cuda.get_device_name()}, {here}" if torch.cuda.is_available() else f"vLLM on {here}"
     if settings.backend == "transformers":
         import torch
 
@@ -30,4 +35,6 @@ def devices_of(settings: JudgeSettings) -> tuple[int | None, str]:
         return 1, "core"
     import torch
 
+    if settings.backend == "vllm" and torch.cuda.is_available():
+        return settings.vllm.tensor_parallel_size, "GPU"
     return (1, "GPU") if torch.cuda.is_available() else (torch.get_num_threads(), "core")

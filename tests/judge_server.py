@@ -86,7 +86,7 @@ def said(body: Body) -> str:
 
 
 def is_probe(body: Body) -> bool:
-    return "Say yes" in said(body) or "Count from 1" in said(body)
+    return any(words in said(body) for words in ("Say yes", "Count from 1", "Write ten random words"))
 
 
 def chat_reply(

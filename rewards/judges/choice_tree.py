@@ -5,17 +5,24 @@ laid out as a tree of tokens, each closed by what follows it in an answer (`]]`)
 leaf of its own. At each branching the model's probabilities are normalised among the branches: the distribution of
 decoding constrained to the choices. A stretch without branching has probability 1 and is not asked.
 
-Knows no tokenizer and no cache: it asks for log-probabilities after a path of tokens.
+Knows no tokenizer and no cache: it asks for logits after a path of tokens, or names the places (`branchings`) whose
+log-probabilities an engine is to be asked for (`reported_probabilities`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from rewards.errors import InputError, RunError
+
+_NOT_FINITE = (
+    "the model gave logits that are not finite, so there is no distribution to read; load it with dtype float32 (or "
+    "bfloat16 in place of float16), and check the checkpoint"
+)
 
 Ask = Callable[[tuple[int, ...]], torch.Tensor]
 """Logits (batch, vocabulary) of the token that follows the context and a path of tokens."""
@@ -91,11 +98,50 @@ def _walk(node: Node, path: tuple[int, ...], weight: torch.Tensor, *, ask: Ask, 
         _walk(child, (*path, token), weight + shares[:, number], ask=ask, out=out)
 
 
+def branchings(root: Node) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Where the model must be asked, shortest path first: (path, tokens to choose from). The first one is the root."""
+    found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    waiting: list[tuple[tuple[int, ...], Node]] = [((), root)]
+    while waiting:
+        path, node = waiting.pop(0)
+        if not path or len(node.children) > 1:
+            found.append((path, tuple(node.children)))
+        waiting += [((*path, token), child) for token, child in node.children.items()]
+    return found
+
+
+def reported_probabilities(
+    root: Node, count: int, reported: Mapping[tuple[int, ...], Mapping[int, float]]
+) -> tuple[list[float], float]:
+    """As `choice_probabilities`, of one row, from log-probabilities at each of `branchings`.
+
+    Raises RunError when one of them is not a number, or all of a place are minus infinity.
+    """
+    shares = [0.0] * count
+    waiting: list[tuple[tuple[int, ...], Node, float]] = [((), root, 1.0)]
+    while waiting:
+        path, node, weight = waiting.pop()
+        if node.choice is not None:
+            shares[node.choice] = weight
+        elif len(node.children) == 1:
+            waiting += [((*path, token), child, weight) for token, child in node.children.items()]
+        else:
+            own = _normalised(reported[path])
+            waiting += [((*path, token), child, weight * own[token]) for token, child in node.children.items()]
+    return shares, min(1.0, sum(math.exp(reported[()][token]) for token in root.children))
+
+
+def _normalised(logprobs: Mapping[int, float]) -> dict[int, float]:
+    highest = max(logprobs.values())
+    if not math.isfinite(highest) or any(math.isnan(value) for value in logprobs.values()):
+        raise RunError(_NOT_FINITE)
+    weights = {token: math.exp(value - highest) for token, value in logprobs.items()}
+    total = sum(weights.values())
+    return {token: weight / total for token, weight in weights.items()}
+
+
 def _finite(logits: torch.Tensor) -> torch.Tensor:
     """The logits, where every row has a finite maximum (a model may mask tokens with -inf, but not give NaN)."""
     if not torch.isfinite(logits.amax(-1)).all():
-        raise RunError(
-            "the model gave logits that are not finite, so there is no distribution to read; load it with dtype "
-            "float32 (or bfloat16 in place of float16), and check the checkpoint"
-        )
+        raise RunError(_NOT_FINITE)
     return logits

@@ -58,6 +58,23 @@ class EndpointSettings(Settings):
     """Alternatives asked for at every token; 0 asks for none, and then there are no expected ratings."""
 
 
+class VllmSettings(Settings):
+    """vLLM in this process (recipes/filter/README.md); the same keys on GPUs and CPUs. Prefixes are always shared."""
+
+    max_model_len: int | None = Field(default=None, ge=16)
+    """Tokens of a question and its answer at most; null is the model's own limit."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    """Share of the GPU's memory (on a CPU, of the machine's) for weights and key-value cache."""
+    kv_cache_gb: float | None = Field(default=None, gt=0.0)
+    """Size of the key-value cache in GiB, instead of what the share above leaves for it."""
+    enforce_eager: bool = False
+    """Do not compile and do not capture CUDA graphs: slower judging, a faster start."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that one model is spread over."""
+    window: int = Field(default=1024, ge=1)
+    """Questions given to the engine at once; their answers come together, so a killed job asks as many again."""
+
+
 RivalKind = Literal["none", "chat", "pandalm", "selfee", "steamshp", "scalar", "longer", "random", "first", "second"]
 
 _RIVAL_KEYS: dict[str, tuple[RivalKind, ...]] = {
@@ -119,8 +136,8 @@ class RaySettings(Settings):
 class JudgeSettings(Settings):
     """Which judge, and how it is asked."""
 
-    backend: Literal["transformers", "endpoint", "scripted"] = "transformers"
-    """In-process model, OpenAI-compatible server, or the rule-based demo judge."""
+    backend: Literal["transformers", "vllm", "endpoint", "scripted"] = "transformers"
+    """Model in this process (by transformers or by vLLM), OpenAI-compatible server, or the rule-based demo judge."""
     model: str = DEFAULT_JUDGE
     """A folder, a hub id, autoj-mini (the judge that ships), or the model's name on the server."""
     adapter: Path | None = None
@@ -131,6 +148,9 @@ class JudgeSettings(Settings):
     """Write a critique and then the verdict, or read the verdict's distribution at once."""
     decoding: DecodingSettings = DecodingSettings()
     """Overrides of the protocol's decoding."""
+    require_expected: bool = False
+    """A rating whose expected value the backend cannot tell counts as failed, and a server that reports no
+    probabilities is refused at the start; else the written rating stands alone, and the card warns."""
     dtype: Dtype = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
     quantization: Quantization = "none"
@@ -146,6 +166,8 @@ class JudgeSettings(Settings):
     """The scripted judge's rule (for demos and tests)."""
     endpoint: EndpointSettings = EndpointSettings()
     """The server, when the backend is `endpoint`."""
+    vllm: VllmSettings = VllmSettings()
+    """The engine, when the backend is `vllm`."""
     engine: Literal["local", "ray"] = "local"
     """Where it judges: in this process, or in the actors of a Ray cluster."""
     ray: RaySettings = RaySettings()
@@ -156,10 +178,30 @@ class JudgeSettings(Settings):
     """SQLite file of finished judgments; the recipes put one into the run folder."""
 
     @model_validator(mode="after")
+    def _expected_is_asked_for(self) -> Self:
+        if self.require_expected and self.backend == "endpoint" and self.endpoint.top_logprobs == 0:
+            raise ValueError("expected endpoint.top_logprobs above 0 with require_expected, got 0; leave it at 20")
+        return self
+
+    @model_validator(mode="after")
+    def _the_engine_gets_what_it_takes(self) -> Self:
+        if self.backend != "vllm":
+            return self
+        if self.attention != "auto":
+            raise ValueError(f"expected attention auto with backend vllm, which chooses its own, got {self.attention}")
+        gpus, wanted = self.ray.gpus, self.vllm.tensor_parallel_size
+        if self.engine == "ray" and gpus not in (0, wanted):
+            raise ValueError(
+                f"expected ray.gpus {wanted}, as many as vllm.tensor_parallel_size (or 0 on CPUs), got {gpus:g}: "
+                "an actor's engine takes whole GPUs"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_are_here_to_quantise(self) -> Self:
         if self.quantization != "none" and self.backend != "transformers":
             raise ValueError(
                 f"expected backend transformers with quantization {self.quantization}, got {self.backend}: a server "
-                "quantises its own weights; leave quantization out"
+                "quantises its own weights, and vLLM takes a checkpoint that is stored quantised; leave it out"
             )
         return self

@@ -1,9 +1,9 @@
 """A judge behind any OpenAI-compatible server.
 
 Design decisions. The openai client owns connections, retries and timeouts; this module owns what is asked, how much at
-once, and what counts as an answer. What a server can do is found out by asking it once (`probe`), since servers
-accept `logprobs` or a started answer and ignore them without saying so. What it cannot do is switched off and named
-in `warnings`: an expected rating comes from reported probabilities that settle it, or not at all.
+once, and what counts as an answer. What a server can do is found out by asking it once (`server_probe`). What it
+cannot do is switched off and named in `warnings`, or refused where the judge has no use without it: an expected
+rating comes from reported probabilities that settle it, or not at all.
 
 It does not load balance, does not cache, and cannot see weights: the revision is the server's address and the
 model's name, so swap a model under the same name only with a fresh cache.
@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rewards.errors import InputError, JudgeUnavailableError
@@ -23,6 +23,7 @@ from rewards.judges import bridge
 from rewards.judges.base import Answer, Distribution, Question
 from rewards.judges.config import EndpointSettings
 from rewards.judges.replies import read_chat, read_completion
+from rewards.judges.server_probe import Abilities, Needs, Request, find_abilities
 from rewards.judges.token_path import settle, share_out, unreported
 from rewards.protocol.spec import ChatFormat, ChatText, ChatTokenizer, Decoding
 from rewards.types import Unparsed
@@ -34,44 +35,29 @@ REFUSED_IN_A_ROW = 5
 """Connections refused one after the other (each after the client's own retries) before the server counts as dead."""
 _MAX_FORKS = 64
 """Requests for one distribution at most."""
-_TRIAL = Decoding(max_new_tokens=4)
 _ONE_TOKEN = Decoding(max_new_tokens=1)
 _UNSURE = frozenset({400, 404, 405, 422, 500, 501})
 """Statuses with which servers answer to what they do not have; a trial request decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
-    """What a server was seen to do."""
-
-    logprobs: bool
-    """It reports alternatives for generated tokens when asked."""
-    continues: bool
-    """It continues an answer that was begun for it."""
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What one request says."""
-
-    content: str
-    decoding: Decoding
-    start: str = ""
-    """What the answer is begun with."""
-    sample: int = 0
-    logprobs: bool = False
-
-
 class EndpointBackend:
     """Asks `model` on the server of `settings`.
 
+    needs: what the judge will ask of the server; it is probed for nothing else.
     chat: the judge's conversation. `completions` needs it written out (`ChatText`); `chat` uses the server's template.
     Raises InputError when the key's variable is not set or the two do not go together; the first use raises
     JudgeUnavailableError when the server does not answer.
     """
 
-    def __init__(self, model: str, settings: EndpointSettings, chat: ChatFormat, *, trained: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        settings: EndpointSettings,
+        chat: ChatFormat,
+        *,
+        trained: bool = False,
+        needs: Needs = Needs(),  # noqa: B008 - frozen
+    ) -> None:
         if settings.api == "completions" and not isinstance(chat, ChatText):
             raise InputError(
                 "expected a protocol with its chat wrapping written out (chat.kind: text) for api: completions, got "
@@ -81,6 +67,7 @@ class EndpointBackend:
         self.settings = settings
         self.trained = trained
         self._chat = chat
+        self._needs = needs
         self._key = _read_key(settings.api_key_env)
         self._abilities: Abilities | None = None
         self._refused = 0
@@ -122,14 +109,16 @@ class EndpointBackend:
 
         Questions that need nothing special of the server are asked without finding out what it can do.
         """
-        plain = not self.settings.top_logprobs and not any(question.answer_start for question in questions)
-        seen = Abilities(logprobs=False, continues=False) if plain else self.probe()
+        needed = (
+            self.settings.top_logprobs or self._needs.draws or any(question.answer_start for question in questions)
+        )
+        seen = self.probe() if needed else Abilities(logprobs=False, continues=False)
         logprobs = seen.logprobs and not seen.continues
 
         async def ask(client: AsyncOpenAI, index: int) -> Answer | Unparsed:
             question = questions[index]
             start = question.answer_start if seen.continues else ""
-            return await self._send(client, _Request(question.content, decoding, start, question.sample, logprobs))
+            return await self._send(client, Request(question.content, decoding, start, question.sample, logprobs))
 
         return bridge.stream(self._client, ask, len(questions), self.settings.concurrency)
 
@@ -148,13 +137,13 @@ class EndpointBackend:
     ) -> Distribution | Unparsed:
         whole = {choice + question.answer_end: choice for choice in choices}
         found = dict.fromkeys(whole, 0.0)
-        forks, undecided, prompt_tokens = {"": 1.0}, 0.0, None
+        forks, undecided, cut, prompt_tokens = {"": 1.0}, 0.0, 0.0, None
         for _ in range(_MAX_FORKS):
             if not forks:
                 break
             written = max(forks, key=lambda text: forks[text])
             reached = forks.pop(written)
-            one_token = _Request(question.content, _ONE_TOKEN, question.answer_start + written, logprobs=True)
+            one_token = Request(question.content, _ONE_TOKEN, question.answer_start + written, logprobs=True)
             answer = await self._send(client, one_token)
             if isinstance(answer, Unparsed):
                 return answer
@@ -166,10 +155,11 @@ class EndpointBackend:
             shares = _probabilities(answer)
             ours = {written + token: share for token, share in shares.items()}
             lost, deeper = share_out(ours, reached, found)
-            undecided += lost + reached * unreported(shares.values(), ours, written, found)
+            undecided += lost
+            cut += reached * unreported(shares.values(), ours, written, found)
             for text, share in deeper.items():
                 forks[text] = forks.get(text, 0.0) + share
-        settled = settle(found, undecided + sum(forks.values()))
+        settled = settle(found, undecided + sum(forks.values()), cut)
         if isinstance(settled, Unparsed):
             return settled
         shares = {whole[text]: share for text, share in settled.probabilities.items()}
@@ -177,15 +167,18 @@ class EndpointBackend:
 
     async def _probe(self, client: AsyncOpenAI) -> Abilities:
         await self._check_models(client)
-        plain = await self._send(client, _Request("Say yes.", _TRIAL))
-        if isinstance(plain, Unparsed) and plain.reason != "refused":
-            raise JudgeUnavailableError(
-                f"expected {self.settings.base_url} to answer a trial question with model {self.model!r}, got "
-                f"{plain.reason}: {plain.detail}. Check the model's name and the server's log"
-            )
-        logprobs = self.settings.top_logprobs > 0 and await self._reports(client)
-        continues = self.settings.api == "completions" or await self._continues(client)
-        return Abilities(logprobs, continues, self._name_shortfalls(logprobs, continues))
+        server = self.settings
+        seen = await find_abilities(
+            lambda request: self._send(client, request),
+            self._needs,
+            server=f"{server.base_url} with model {self.model!r}",
+            top=server.top_logprobs,
+            always_continues=server.api == "completions",
+        )
+        if server.api == "chat" and isinstance(self._chat, ChatText):
+            told = "the server's own chat template is used, not the protocol's chat wrapping"
+            return replace(seen, warnings=(*seen.warnings, told))
+        return seen
 
     async def _check_models(self, client: AsyncOpenAI) -> None:
         from openai import APIConnectionError, APIStatusError, APITimeoutError
@@ -200,33 +193,7 @@ class EndpointBackend:
             if error.status_code not in _UNSURE:
                 raise self._unavailable(self._describe(error)) from error
 
-    async def _reports(self, client: AsyncOpenAI) -> bool:
-        answer = await self._send(client, _Request("Say yes.", _TRIAL, logprobs=True))
-        return isinstance(answer, Answer) and any(len(step.top) > 1 for step in answer.steps)
-
-    async def _continues(self, client: AsyncOpenAI) -> bool:
-        # A counting row can only go on in one way; a model that cannot count is taken as not continuing.
-        question = "Count from 1 to 20, separated by commas, without spaces."
-        answer = await self._send(client, _Request(question, _TRIAL, "1,2,3,4,5,6,7,8,"))
-        return isinstance(answer, Answer) and answer.text.lstrip().startswith("9")
-
-    def _name_shortfalls(self, logprobs: bool, continues: bool) -> tuple[str, ...]:
-        named = []
-        if self.settings.top_logprobs and not logprobs:
-            named.append(
-                "the server reports no token probabilities: ratings have no expected value and no variance, and "
-                "comparisons no probabilities"
-            )
-        if logprobs and not continues:
-            named.append(
-                "the server does not continue a started answer: expected ratings are read along the path it wrote, "
-                "and left out where that does not settle them"
-            )
-        if self.settings.api == "chat" and isinstance(self._chat, ChatText):
-            named.append("the server's own chat template is used, not the protocol's chat wrapping")
-        return tuple(named)
-
-    async def _send(self, client: AsyncOpenAI, request: _Request) -> Answer | Unparsed:
+    async def _send(self, client: AsyncOpenAI, request: Request) -> Answer | Unparsed:
         """One request; every way in which it can go wrong becomes an `Unparsed`, unless asking on is pointless."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError
 
@@ -245,7 +212,7 @@ class EndpointBackend:
         self._refused = 0
         return read_chat(body) if self.settings.api == "chat" else read_completion(body)
 
-    async def _post(self, client: AsyncOpenAI, request: _Request) -> bytes:
+    async def _post(self, client: AsyncOpenAI, request: Request) -> bytes:
         from openai import omit
 
         top, decoding = self.settings.top_logprobs, request.decoding
@@ -275,7 +242,7 @@ class EndpointBackend:
         )
         return chat.http_response.content
 
-    def _messages(self, request: _Request) -> list[dict[str, str]]:
+    def _messages(self, request: Request) -> list[dict[str, str]]:
         system = self._chat.system if isinstance(self._chat, ChatTokenizer) else None
         turns = [("system", system), ("user", request.content), ("assistant", request.start)]
         return [{"role": role, "content": text} for role, text in turns if text]

@@ -26,6 +26,7 @@ from rewards.judges.questions import compare_question, rate_question
 from rewards.judges.readings import (
     Grammar,
     combine,
+    insist,
     rating_grammar,
     read_direct,
     read_written,
@@ -64,6 +65,7 @@ class GenerativeJudge:
     window: items looked at together; results come within a window, and at most this many are in memory.
     chunk: written critiques that are scored together; a job killed in between writes at most these again.
     lenient: read what a model wrote that was not taught the grammar (`rewards.judges.rivals.lenient`).
+    require_expected: a rating without an expected rating is `Unparsed("ambiguous_distribution")`.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class GenerativeJudge:
         window: int = 256,
         chunk: int = 8,
         lenient: bool = False,
+        require_expected: bool = False,
         warnings: tuple[str, ...] = (),
     ) -> None:
         if window < 1 or chunk < 1:
@@ -89,6 +92,7 @@ class GenerativeJudge:
         self._window = window
         self._chunk = chunk
         self._lenient = lenient
+        self._require_expected = require_expected
         self._warnings = warnings
 
     @cached_property
@@ -108,7 +112,7 @@ class GenerativeJudge:
 
     def rate(self, items: Iterable[RateItem]) -> Iterator[Judgment]:
         """One judgment for every item, as it comes; the outcome is a `Rating` or an `Unparsed`."""
-        grammar = rating_grammar(self.protocol, lenient=self._lenient)
+        grammar = rating_grammar(self.protocol, lenient=self._lenient, strict=self._require_expected)
         for window in _windows(items, self._window):
             questions = [rate_question(item, self.protocol, self.mode) for item in window]
             for index, reading, values, failed in self._read_all(grammar, questions):
@@ -199,8 +203,8 @@ class GenerativeJudge:
                 missing.append(key)
             else:
                 yield from ((index, kept) for index in same)
-        for index, reading in self._ask(grammar, [questions[positions[key][0]] for key in missing]):
-            key = missing[index]
+        for index, found in self._ask(grammar, [questions[positions[key][0]] for key in missing]):
+            key, reading = missing[index], insist(grammar, found)
             if self.cache is not None:
                 self.cache.put(key, reading)
             yield from ((position, reading) for position in positions[key])
@@ -248,6 +252,8 @@ class GenerativeJudge:
         parts = [self.backend.revision, self.protocol.digest, self.mode, self.decoding.model_dump_json()]
         if self._lenient:
             parts.append(LENIENT_VERSION)
+        if self._require_expected and not self._exact:  # exact distributions are there anyway
+            parts.append("require_expected")
         return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()
 
 

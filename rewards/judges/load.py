@@ -5,7 +5,7 @@ folder or on the hub), else the built-in one. A model counts as trained to judge
 one of AUTO-J's released judges; the card says so, and warns when a trained judge is asked in words it was not trained
 on.
 
-This module imports torch only when the in-process backend is asked for.
+This module imports torch only when an in-process backend is asked for.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from rewards.judges.config import (
     JudgeSettings,
     Quantization,
     RivalSettings,
+    VllmSettings,
 )
 from rewards.judges.generative import GenerativeJudge, Mode
 from rewards.judges.rivals.chat_rival import with_chat
 from rewards.judges.scripted import Rule, rule_backend
+from rewards.judges.server_probe import Needs
 from rewards.judges.shipped import judge_file
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import PROTOCOL_FILE, ChatFormat, Decoding, JudgeProtocol
@@ -52,6 +54,7 @@ class JudgeOverrides(TypedDict, total=False):
     protocol: Path | None
     mode: Mode
     decoding: DecodingSettings
+    require_expected: bool
     dtype: Dtype
     attention: Attention
     quantization: Quantization
@@ -59,6 +62,7 @@ class JudgeOverrides(TypedDict, total=False):
     max_prompt_tokens: int
     rule: Rule
     endpoint: EndpointSettings
+    vllm: VllmSettings
     rival: RivalSettings
     cache: Path | None
 
@@ -95,6 +99,8 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
             "this AUTO-J model is asked with the built-in prompts, which it was not trained on; "
             "`autoj import-protocol` learns its own from the release's files"
         )
+    # vLLM fills its own batches: it gets many questions at once, and all their verdicts to score at once.
+    together = {"window": settings.vllm.window, "chunk": settings.vllm.window} if settings.backend == "vllm" else {}
     return GenerativeJudge(
         load_backend(settings, protocol.chat, trained=trained, protocol=protocol),
         protocol,
@@ -102,7 +108,9 @@ def load_generative_judge(settings: JudgeSettings) -> GenerativeJudge:
         decoding=merged_decoding(protocol.decoding, settings.decoding),
         cache=None if settings.cache is None else JudgmentCache(settings.cache),
         lenient=rival.kind == "chat",
+        require_expected=settings.require_expected,
         warnings=tuple(warnings),
+        **together,
     )
 
 
@@ -144,7 +152,13 @@ def load_backend(
     if settings.backend == "endpoint":
         from rewards.judges.endpoint import EndpointBackend
 
-        return EndpointBackend(settings.model, settings.endpoint, chat, trained=trained)
+        return EndpointBackend(
+            settings.model, settings.endpoint, chat, trained=trained, needs=_needs(settings, protocol)
+        )
+    if settings.backend == "vllm":
+        from rewards.judges.vllm_backend import open_vllm
+
+        return open_vllm(settings, chat, trained=trained)
     from rewards.judges.local_model import load_model
     from rewards.judges.transformers_backend import TransformersBackend
 
@@ -161,4 +175,14 @@ def load_backend(
         batch_size=settings.batch_size,
         max_prompt_tokens=settings.max_prompt_tokens,
         trained=trained,
+    )
+
+
+def _needs(settings: JudgeSettings, protocol: JudgeProtocol | None) -> Needs:
+    """What the judge will ask of its server."""
+    base = (protocol or builtin_protocol()).decoding
+    return Needs(
+        starts=settings.mode == "direct",
+        draws=merged_decoding(base, settings.decoding).samples > 1,
+        expected=settings.require_expected,
     )

@@ -134,7 +134,7 @@ def load_model(
     weights = _weights(folder, base)
     stored = stored_quantization(folder)
     check_quantization(quantization, stored, base)
-    kind = _dtype(dtype, place, stored)
+    kind = choose_dtype(dtype, place, stored)
     settings = _settings(kind, place, None if head != "causal" and attention == "auto" else attention)
     if place.type != "cpu":
         settings["device_map"] = "auto" if device == "auto" else {"": place}
@@ -159,7 +159,7 @@ def load_model(
         leave_the_file(model)
     if model.can_generate():
         model.generation_config = _plain_generation_config(model.generation_config)
-    revision = _revision(base, folder, adapter, quantization)
+    revision = weights_revision(base, folder, adapter, quantization)
     return LocalModel(model=model.eval(), tokenizer=tokenizer, revision=revision, name=name)
 
 
@@ -191,7 +191,7 @@ def _settings(dtype: torch.dtype, place: torch.device, attention: Attention | No
     return settings
 
 
-def _revision(base: str, folder: Path, adapter: Path | None, quantization: Quantization) -> str:
+def weights_revision(base: str, folder: Path, adapter: Path | None, quantization: Quantization) -> str:
     """Digest of what was loaded; it ends in the quantisation that was made of it, if any."""
     revision = embedded_digest(folder) if base == DEFAULT_MODEL else folder_digest(folder)
     if adapter is not None:
@@ -251,7 +251,8 @@ def _weights(folder: Path, name: str) -> list[Path]:
     raise InputError(f"expected *.safetensors in {folder}, found no weights; is the download complete?")
 
 
-def _dtype(wanted: Dtype, device: torch.device, stored: StoredQuantization | None = None) -> torch.dtype:
+def choose_dtype(wanted: Dtype, device: torch.device, stored: StoredQuantization | None = None) -> torch.dtype:
+    """The dtype to load in; see `JudgeSettings.dtype`."""
     if wanted != "auto":
         return _DTYPES[wanted]
     if stored is not None and stored.method == "gptq" and device.type == "cuda":

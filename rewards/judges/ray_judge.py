@@ -4,12 +4,16 @@ It is a `Judge` like any other, so files, resuming, budgets, rewards and reports
 only where the questions are answered differs (`ray_cluster`). An answer that was under way in an actor that died is
 asked again: nothing is lost, and since judgments are keyed by id, nothing is there twice.
 
+A vLLM judge is held like any other, one engine an actor. There the engine runs inside the actor's own process, so that
+an actor that is killed or let go leaves no engine behind on its GPU. (On a CPU vLLM's worker is a process of its own.)
+
 The card comes from a judge that was loaded by a worker, so that the machine that drives needs no GPU. The cache is a
 file: actors share it on one machine; on a cluster it is left out, and the run's file of judgments is what is kept.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -76,7 +80,10 @@ class _Asker:
 def _load(settings: str) -> Judge:
     from rewards.judges.load import load_judge
 
-    return load_judge(JudgeSettings.model_validate_json(settings))
+    read = JudgeSettings.model_validate_json(settings)
+    if read.backend == "vllm":
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    return load_judge(read)
 
 
 def _card(settings: str) -> str:

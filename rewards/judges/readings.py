@@ -3,7 +3,8 @@
 Design decisions. The *written* verdict is the parser's; the *expected* rating comes from a distribution over whole
 rating strings at the point where the verdict stands, and is left out when there is none. Where the model put less
 than `MINIMUM_MASS` on any verdict, the distribution says nothing about the response: direct mode then has no rating
-at all, and critique mode keeps what was written without an expected rating.
+at all, and critique mode keeps what was written without an expected rating. A grammar that is `strict` has no use for
+that: there a rating without an expected one is `Unparsed`, so that the rewards of a run are all of one kind.
 
 Nothing here asks a backend or stores anything.
 """
@@ -43,6 +44,8 @@ class Grammar:
     parse: Callable[[str, Literal["stop", "length"]], Parsed | Unparsed]
     lenient: Callable[[str, str, Literal["stop", "length"]], Parsed | Unparsed] | None = None
     """Reads an answer (with its question) in place of `parse`, for models that were not taught the grammar."""
+    strict: bool = False
+    """Whether a rating without an expected rating is no rating."""
 
     @property
     def gap(self) -> str:
@@ -67,14 +70,15 @@ class Grammar:
         return replace(question, answer_start=before.removesuffix(self.gap) if self.gap else before)
 
 
-def rating_grammar(protocol: JudgeProtocol, *, lenient: bool = False) -> Grammar:
-    """How ratings are written and read (leniently: `rewards.judges.rivals.lenient`)."""
+def rating_grammar(protocol: JudgeProtocol, *, lenient: bool = False, strict: bool = False) -> Grammar:
+    """How ratings are written and read (leniently: `rewards.judges.rivals.lenient`; strict: see `Grammar`)."""
     return Grammar(
         kind="rate",
         asking=protocol.single,
         choices=rating_choices(protocol),
         parse=lambda text, finish: parse_rating(text, scale=protocol.scale, finish_reason=finish),
         lenient=partial(read_rating, scale=protocol.scale) if lenient else None,
+        strict=strict,
     )
 
 
@@ -96,14 +100,14 @@ def read_written(grammar: Grammar, question: Question, answer: Answer | Unparsed
     if isinstance(answer, Unparsed):
         return Reading(outcome=answer), None
     said = question.answer_start + answer.text
-    parsed = strict = grammar.parse(said, answer.finish_reason)
+    parsed = exact = grammar.parse(said, answer.finish_reason)
     if grammar.lenient is not None:
         parsed = grammar.lenient(said, question.content, answer.finish_reason)
     outcome = parsed if isinstance(parsed, Unparsed) else _written(parsed)
     reading = Reading(
         outcome=outcome, critique=answer.text, prompt_tokens=answer.prompt_tokens, new_tokens=answer.new_tokens
     )
-    if isinstance(parsed, Unparsed) or parsed != strict:  # only the grammar's own form has a distribution
+    if isinstance(parsed, Unparsed) or parsed != exact:  # only the grammar's own form has a distribution
         return reading, None
     start = parsed.start - len(question.answer_start)
     if answer.steps and start >= len(grammar.gap):
@@ -114,6 +118,8 @@ def read_written(grammar: Grammar, question: Question, answer: Answer | Unparsed
         if isinstance(found, Distribution):
             renamed = {choices[text]: share for text, share in found.probabilities.items()}
             reading = with_distribution(grammar, reading, Distribution(renamed, found.mass))
+        else:
+            reading = with_distribution(grammar, reading, found)
     return reading, parsed
 
 
@@ -136,8 +142,8 @@ def with_distribution(grammar: Grammar, reading: Reading, found: Distribution | 
     resuming, rather than kept for good with a rating of another kind than its neighbours'.
     """
     if isinstance(found, Unparsed):
-        passing = found.reason in TRANSIENT_REASONS
-        return reading.model_copy(update={"outcome": found}) if passing else reading
+        replaces = found.reason in TRANSIENT_REASONS or (grammar.strict and isinstance(reading.outcome, Rating))
+        return reading.model_copy(update={"outcome": found}) if replaces else reading
     weighed, mass = grammar.outcome(found.probabilities), {"mass": found.mass}
     if found.mass < MINIMUM_MASS:
         return reading.model_copy(update=mass)
@@ -147,6 +153,17 @@ def with_distribution(grammar: Grammar, reading: Reading, found: Distribution | 
     if isinstance(written, Verdict) and isinstance(weighed, Verdict):
         return reading.model_copy(update={"outcome": weighed.model_copy(update={"winner": written.winner}), **mass})
     return reading
+
+
+def insist(grammar: Grammar, reading: Reading) -> Reading:
+    """The reading; of a strict grammar, `Unparsed` in place of a rating that no distribution stands behind."""
+    if not grammar.strict or not isinstance(reading.outcome, Rating) or reading.outcome.expected is not None:
+        return reading
+    told = (
+        "nothing was reported there" if reading.mass is None else f"any rating had a probability of {reading.mass:.2g}"
+    )
+    detail = f"expected the probabilities of whole ratings where {reading.outcome.value:g} was written, but {told}"
+    return reading.model_copy(update={"outcome": Unparsed(reason="ambiguous_distribution", detail=detail)})
 
 
 def _written(parsed: Parsed) -> Rating | Verdict:

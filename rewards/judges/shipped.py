@@ -40,7 +40,7 @@ def judge_file(settings: JudgeSettings, name: str) -> Path | None:
     for folder in (settings.adapter, model):
         if folder is not None and (folder / name).is_file():
             return folder / name
-    on_hub = settings.backend == "transformers" and _HUB_ID.fullmatch(settings.model) and model is None
+    on_hub = settings.backend in ("transformers", "vllm") and _HUB_ID.fullmatch(settings.model) and model is None
     return _hub_file(settings.model, name) if on_hub else None
 
 

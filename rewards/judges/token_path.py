@@ -29,26 +29,32 @@ def path_distribution(steps: Sequence[TokenStep], start: int, choices: tuple[str
     position = 0
     for index, step in enumerate(steps):
         if position + len(step.token) > start:
-            return settle(found, _descend(steps[index:], start - position, "", 1.0, found))
+            return settle(found, *_descend(steps[index:], start - position, "", 1.0, found))
         position += len(step.token)
     return Unparsed(reason="ambiguous_distribution", detail="the reported tokens end before the verdict")
 
 
-def _descend(steps: Sequence[TokenStep], skip: int, written: str, reached: float, found: dict[str, float]) -> float:
-    """Add `reached` to the choices that continue `written`; returns the part that could not be decided."""
+def _descend(
+    steps: Sequence[TokenStep], skip: int, written: str, reached: float, found: dict[str, float]
+) -> tuple[float, float]:
+    """Add `reached` to the choices that continue `written`.
+
+    Returns the part that could not be divided among choices, and the most that may lie on unreported ones.
+    """
     step = steps[0]
     lead = step.token[:skip]
     alternatives = {token: math.exp(logprob) for token, logprob in {step.token: step.logprob, **step.top}.items()}
     ours = {written + token[skip:]: share for token, share in alternatives.items() if token.startswith(lead)}
     undecided, forks = share_out(ours, reached, found)
-    undecided += reached * unreported(alternatives.values(), ours, written, found)
+    cut = reached * unreported(alternatives.values(), ours, written, found)
     path = written + step.token[skip:]
     for text, share in forks.items():
         if text == path and len(steps) > 1:
-            undecided += _descend(steps[1:], 0, text, share, found)
+            below, below_cut = _descend(steps[1:], 0, text, share, found)
+            undecided, cut = undecided + below, cut + below_cut
         else:
             undecided += share
-    return undecided
+    return undecided, cut
 
 
 def share_out(
@@ -85,12 +91,18 @@ def unreported(shares: Collection[float], reported: Iterable[str], written: str,
     return min(rest, (len(candidates) - len(seen)) * min(shares, default=1.0))
 
 
-def settle(found: dict[str, float], undecided: float) -> Distribution | Unparsed:
-    """The distribution, or `Unparsed` when too much of the mass is undecided."""
+def settle(found: dict[str, float], undecided: float, cut: float) -> Distribution | Unparsed:
+    """The distribution, or `Unparsed` when too much of the mass is undecided.
+
+    undecided: probability on the beginnings of several verdicts. cut: the most probability that can lie on verdicts
+    which are not among the reported alternatives.
+    """
     mass = sum(found.values())
-    if mass <= 0.0 or undecided > TOLERANCE * (mass + undecided):
+    unsettled = undecided + cut
+    if mass <= 0.0 or unsettled > TOLERANCE * (mass + unsettled):
         return Unparsed(
             reason="ambiguous_distribution",
-            detail=f"{undecided:.3g} of the probability cannot be assigned to one verdict, {mass:.3g} can",
+            detail=f"{mass:.3g} of the probability can be assigned to one verdict; {undecided:.3g} lies on beginnings "
+            f"of several, and up to {cut:.3g} on verdicts that were not among the alternatives reported",
         )
     return Distribution({choice: share / mass for choice, share in found.items()}, mass=min(1.0, mass))

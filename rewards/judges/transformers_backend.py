@@ -79,12 +79,12 @@ class TransformersBackend:
         for position, question in enumerate(questions):
             ids = self._encoder.ids(question.content, question.answer_start)
             if len(ids) > limit:
-                yield position, _too_long(len(ids), limit)
+                yield position, too_long(len(ids), limit)
             else:
                 positions.append(position)
                 contexts.append(ids)
         for part in batches(contexts, self._batch_size):
-            seeds = [_seed(questions[positions[index]], decoding.seed) for index in part]
+            seeds = [question_seed(questions[positions[index]], decoding.seed) for index in part]
             with memory_errors(self._batch_size):
                 written = generate(
                     self._local,
@@ -106,7 +106,7 @@ class TransformersBackend:
             tokens = self._encoder.choices(question.content, question.answer_start, choices, question.answer_end)
             limit = self._limit(max(len(sequence) for sequence in tokens.sequences))
             if len(tokens.context) > limit:
-                yield position, _too_long(len(tokens.context), limit)
+                yield position, too_long(len(tokens.context), limit)
             else:
                 groups.setdefault(tokens.sequences, []).append((position, tokens))
         for group in groups.values():
@@ -143,14 +143,15 @@ class TransformersBackend:
         )
 
 
-def _too_long(tokens: int, limit: int) -> Unparsed:
+def too_long(tokens: int, limit: int) -> Unparsed:
+    """What is said of a question that the judge cannot take."""
     return Unparsed(
         reason="prompt_too_long",
         detail=f"the question has {tokens} tokens, the judge can take {max(limit, 0)} beside its answer",
     )
 
 
-def _seed(question: Question, seed: int) -> int:
+def question_seed(question: Question, seed: int) -> int:
     """Seed of one question's draw: from its content, never from its place in a batch."""
     content = hashlib.sha256(f"{question.content}\0{question.answer_start}".encode()).hexdigest()
     return draw_seed("judge", seed, content, question.sample)

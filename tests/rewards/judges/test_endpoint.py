@@ -416,7 +416,7 @@ def test_a_real_server_that_ignores_logprobs_and_prefills(tmp_path: Path) -> Non
     with (tmp_path / "log").open("w") as log_file:
         server = subprocess.Popen(command, env=environment, stdout=log_file, stderr=subprocess.STDOUT)
         try:
-            _wait_for(f"http://127.0.0.1:{port}/health", server, tmp_path / "log")
+            wait_for(f"http://127.0.0.1:{port}/health", server, tmp_path / "log")
             endpoint = EndpointSettings(base_url=f"http://127.0.0.1:{port}/v1", concurrency=2, timeout=200)
             one = load_judge(backend="endpoint", model=model, endpoint=endpoint, mode="direct")
             judgments = list(one.rate(items(3)))
@@ -433,8 +433,8 @@ def test_a_real_server_that_ignores_logprobs_and_prefills(tmp_path: Path) -> Non
             assert judgment.outcome.expected is None
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], log_file: Path) -> None:
-    for _ in range(240):
+def wait_for(url: str, server: subprocess.Popen[bytes], log_file: Path, *, seconds: int = 120) -> None:
+    for _ in range(2 * seconds):
         if server.poll() is not None:
             pytest.fail(f"the server ended: {log_file.read_text()[-2000:]}")
         try:
