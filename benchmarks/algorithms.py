@@ -3,9 +3,10 @@
     python -m benchmarks.algorithms [--calls 256] [--new-tokens 24] [--seeds 2] [--held-out 16]
 
 The policy is the embedded model with LoRA on its last blocks, the judge (the proxy) autoj-mini's expected rating, and
-gold a rule that no training sees: how many of the query's longer words a response takes up. Every way may ask the judge
-`--calls` times while it trains, about 8 responses to each of as many prompts as that allows (PPO about one response,
-several times); Best-of-N asks it the same number of times on the held-out prompts, where the others answer once.
+gold a rule that no training sees: how many of the query's longer words a response takes up. Every way may ask the
+judge `--calls` times while it trains, about 8 responses to each of as many prompts as that allows (PPO about one
+response, several times); Best-of-N asks it the same number of times on the held-out prompts, where the others answer
+once.
 Reported before and after, on the same held-out prompts with intervals over them: proxy, gold, KL from the start policy
 (for Best-of-N what log N - (N - 1) / N says), tokens of a response; and the time of the whole run.
 
