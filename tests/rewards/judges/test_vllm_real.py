@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from operator import eq
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,24 +217,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
             started.wait()
 
 
-def test_the_server_is_seen_to_continue_and_to_report(server: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("api", "protocol"), [("completions", FOLDER / PROTOCOL_FILE), ("chat", None)])
+def test_the_server_is_seen_to_continue_and_to_report(
+    server: tuple[str, str], api: str, protocol: Path | None
+) -> None:
+    """Each API with a protocol that it can put around a question exactly: written out, or the model's template."""
     url, model = server
     judge = judge_of(
         "endpoint",
         model=model,
-        protocol=FOLDER / PROTOCOL_FILE,
+        protocol=protocol,
         require_expected=True,
-        endpoint=EndpointSettings(base_url=url, concurrency=4),
+        endpoint={"base_url": url, "api": api, "concurrency": 4},
     )
     judged = rated(judge)
-    print("\n", judge.card.warnings, {name: one.outcome.kind for name, one in judged.items()})
+    print(f"\n{api}: {judge.card.warnings}", [one.outcome.kind for one in judged.values()])
     assert judge.backend.can_score
+    assert judge.card.warnings == () or all("alternatives of a token" in told for told in judge.card.warnings)
     found = ratings(judged)
     for one in judged.values():
         if not isinstance(one.outcome, Rating):
             assert one.outcome.kind == "unparsed"
             assert one.outcome.reason == "ambiguous_distribution"
-    there = ratings(rated(judge_of("transformers", model=DEFAULT_MODEL, protocol=FOLDER / PROTOCOL_FILE)))
+    there = ratings(rated(judge_of("transformers", model=DEFAULT_MODEL, protocol=protocol)))
     assert len(found) >= len(ITEMS) // 2, "the rest has a rating among the alternatives cut off"
     # Up to 1% of the mass may be left out by the server's top 20: 0.09 points on a scale of 1 to 10.
     check_same(found, {name: there[name] for name in found}, 0.1)
