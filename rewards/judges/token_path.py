@@ -5,6 +5,9 @@ several tokens ("10" may be "1" then "0"), an alternative that was not taken can
 nothing tells how its probability divides. Then, and when too little was reported, the answer is
 `Unparsed("ambiguous_distribution")` and never a guess. What is off by at most `TOLERANCE` of the mass is left out.
 
+Texts are compared, not tokens, since only the server has the tokenizer: after "1" the token "]" begins "]]" as well.
+The distribution in process counts the choices' own tokens only. A judge that was taught the grammar writes those.
+
 This module sends no request (`endpoint.py` can ask for the missing branch) and knows no scale.
 """
 
