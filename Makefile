@@ -20,8 +20,14 @@ check: $(DEV)
 	$(BIN)/lint-imports
 	$(BIN)/autoj check --all
 
+# What benchmarks/README.md shows of this machine, in about an hour and a half; the machine must be quiet.
 bench: $(DEV)
 	$(BIN)/python -m benchmarks --runs 3 --prompts 4
+	$(BIN)/python -m benchmarks.judging_ways
+	$(BIN)/python -m benchmarks.judging_scale
+	$(BIN)/python -m benchmarks.selection
+	$(BIN)/python -m benchmarks.training_steps
+	$(BIN)/python -m benchmarks.learning
 
 # The lock pins every package for both; it is a constraints file, so that a GPU machine may take the CUDA
 # build of the same torch. The embedded model's package is installed without its own needs (llama.cpp).

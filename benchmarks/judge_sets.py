@@ -152,6 +152,30 @@ def _alpaca(data: Path) -> Iterator[Row]:
         yield _pair(prompts[name], base[name], outputs[name, row["model"]], label)
 
 
+def _alpaca_2(data: Path) -> Iterator[Row]:
+    folder = data / "alpaca-eval"
+    prompts = {row["prompt_id"]: row["instruction"] for row in _rows(folder / "prompts.jsonl")}
+    outputs = {(row["prompt_id"], row["model"]): row["output"] for row in _rows(folder / "outputs.jsonl.gz")}
+    for row in _rows(folder / "gpt4turbo_vs_gpt4_1106.jsonl.gz"):
+        name, won = row["prompt_id"], row["preference"] > 1.5  # 1 + the probability that the model beats the baseline
+        mine, base = outputs[name, row["model"]], outputs[name, "gpt4_1106_preview"]
+        yield _better_first(prompts[name], mine if won else base, base if won else mine)
+
+
+def _qlora_pairs(data: Path) -> Iterator[Row]:
+    """Pairs of which GPT-4 said the same in both orders, once each."""
+    folder = data / "qlora-vicuna80"
+    questions = {row["question_id"]: row["text"] for row in _rows(folder / "questions.jsonl")}
+    texts = {(row["question_id"], row["system"]): row["response"] for row in _rows(folder / "responses.jsonl.gz")}
+    said = {(row["question_id"], row["system_1"], row["system_2"]): row["label"]
+            for row in _rows(folder / "pairwise_gpt4.jsonl.gz")}  # fmt: skip
+    swapped = {1: 2, 2: 1, 3: 3}
+    for (question, one, other), label in said.items():
+        if one < other and said.get((question, other, one)) == swapped[label]:
+            first, second = texts[question, one], texts[question, other]
+            yield _pair(questions[question], first, second, ("first", "second", "tie")[label - 1])
+
+
 def _rated(prompt: str, response: str, reward: float) -> Row:
     return {"prompt": prompt, "response": response, "reward": reward}
 
@@ -211,6 +235,8 @@ SETS = (
     JudgedSet("Fine-Grained RLHF", "pairs", "people", _fine_grained, long=True),
     JudgedSet("RM-Bench, same style", "pairs", "by construction", _rm_bench),
     JudgedSet("AlpacaEval 1", "pairs", "GPT-4", _alpaca),
+    JudgedSet("AlpacaEval 2", "pairs", "GPT-4 turbo", _alpaca_2),
+    JudgedSet("QLoRA Vicuna pairs", "pairs", "GPT-4", _qlora_pairs),
     JudgedSet("LLaMA-Factory demo", "pairs", "not stated", _llamafactory, long=True),
     JudgedSet("QLoRA Vicuna", "ratings", "GPT-4", _qlora),
     JudgedSet("Vicuna blog", "ratings", "GPT-4", _vicuna_blog),

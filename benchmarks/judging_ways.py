@@ -48,7 +48,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         requests = Path(folder) / "requests.jsonl"
-        rows, source = _requests(options.queries)
+        rows, source = requests_of(options.queries)
         requests.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         few = Path(folder) / "few.jsonl"
         few.write_text("".join(json.dumps(row) + "\n" for row in rows[: options.one_by_one]), encoding="utf-8")
@@ -76,7 +76,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _requests(queries: int) -> tuple[list[Row], str]:
+def requests_of(queries: int) -> tuple[list[Row], str]:
     """Queries with 8 candidates each, drawn by a hash, and where they come from."""
     from rewards.row_parts import digest
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
     try:
         part.mkdir(parents=True)
         yield part
+        _open_as_usual(part)
         part.replace(out)
     except OSError as error:
         if isinstance(error, InputError):
@@ -106,6 +108,17 @@ def _new_folder(out: Path) -> Iterator[Path]:
         raise StorageError(f"could not write {out}: {error.strerror or error}; free some space") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _open_as_usual(folder: Path) -> None:
+    """Give all files the mode that the user's umask says: safetensors writes weights for their owner alone."""
+    usual = folder / "usual"
+    usual.touch()
+    mode = stat.S_IMODE(usual.stat().st_mode)
+    usual.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def _write_weights(settings: JudgeSettings, folder: Path, dtype: ExportDtype) -> str:

@@ -62,11 +62,7 @@ def write_answers(
 
     Raises InputError for an example that is not judged, and what the judge's backend raises.
     """
-    texts = [training_text(example, judge.protocol, mode=mode, catalog=catalog) for example in examples]
-    questions = [
-        Question(content=text.prompt, responses=tuple(example.responses))
-        for text, example in zip(texts, examples, strict=True)
-    ]
+    questions = written_questions(examples, judge.protocol, mode=mode, catalog=catalog)
     decoding = judge.protocol.decoding.model_copy(
         update={"max_new_tokens": max_new_tokens, "temperature": 0.0, "samples": 1}
     )
@@ -75,6 +71,17 @@ def write_answers(
         for position, answer in judge.backend.generate(questions, decoding)
     ]
     return summarise(outcomes)
+
+
+def written_questions(
+    examples: Sequence[JudgeExample], protocol: JudgeProtocol, *, mode: Mode, catalog: Catalog | None = None
+) -> list[Question]:
+    """What is asked about each example; raises as `training_text` does."""
+    texts = [training_text(example, protocol, mode=mode, catalog=catalog) for example in examples]
+    return [
+        Question(content=text.prompt, responses=tuple(example.responses))
+        for text, example in zip(texts, examples, strict=True)
+    ]
 
 
 def _read(example: JudgeExample, answer: Answer | Unparsed, protocol: JudgeProtocol) -> float | Winner | Unparsed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recipes.job import Job
-from recipes.schema import PPORecipe, TrainingRecipe
+from recipes.schema import OnPolicyRecipe, TrainingRecipe
 from rewards.certificate import JudgeCertificate, check_certificate, find_certificate
 from rewards.errors import InputError
 from rewards.judges.base import JudgeCard
@@ -18,7 +18,7 @@ from rewards.judges.config import JudgeSettings
 from rl.run_folder import RunFolder
 
 
-def require_certificate(job: Job, recipe: TrainingRecipe | PPORecipe) -> None:
+def require_certificate(job: Job, recipe: TrainingRecipe | OnPolicyRecipe) -> None:
     """See that the recipe's judge has a certificate of its own, or is allowed not to.
 
     Raises InputError when there is none, when it is another judge's, or when the one named cannot be read.

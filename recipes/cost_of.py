@@ -1,7 +1,4 @@
-"""`--dry-run` of a recipe and of an evaluation: from what was typed to the estimate, and the estimate in words.
-
-A number that is not known is printed as such, and a note says what would tell it.
-"""
+"""`--dry-run` of a recipe and of an evaluation: from what was typed to the estimates of all judges that it asks."""
 
 from __future__ import annotations
 
@@ -9,39 +6,73 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from recipes.dry_run import Options, estimate_cost
+from recipes.dry_run import asked_in_words, estimate_cost
+from recipes.dry_run_options import Options
+from recipes.judge_recipes import CollectRecipe, TrainJudgeRecipe
 from recipes.loading import differing_keys
-from recipes.planning import Item, Work, plan_recipe
-from recipes.schema import BaseRecipe, Recipe, TrainingRecipe
+from recipes.planning import GuardedRecipe, Item, JudgingRecipe, Work, plan_gold, plan_recipe
+from recipes.schema import OnPolicyRecipe, Recipe, SampleRecipe, SelectRecipe, TrainingRecipe
+from recipes.show_cost import show_costs
 from rewards.errors import InputError
 from rewards.judges.config import JudgeSettings
-from rewards.judging_cost import CostEstimate, CostLine, Rate, plan_items
+from rewards.judging_cost import CostEstimate, plan_items
 from rewards.protocol.spec import JudgeProtocol
 from rl.run_folder import RunFolder
 
-UNKNOWN = "not known"
-
 
 def dry_run_recipe(recipe: Recipe, options: Options) -> int:
-    """Print what a recipe's judge would be asked; raises InputError for a recipe that asks none about candidates."""
-    if not isinstance(recipe, BaseRecipe):
-        raise InputError(f"expected a recipe with a judge for --dry-run, got {recipe.recipe}")
+    """Print what a recipe would ask and what that costs; raises InputError for one that asks no model."""
+    match recipe:
+        case CollectRecipe():
+            from recipes.collecting_cost import print_estimate
+
+            return print_estimate(recipe, options)
+        case TrainJudgeRecipe():
+            from recipes.planning_judge import training_costs
+
+            return show_costs(training_costs(recipe, options), options)
+        case SampleRecipe():
+            from recipes.sampling_cost import sampling_cost
+
+            return show_costs([sampling_cost(recipe, options)], options)
+        case SelectRecipe():
+            raise InputError("expected a recipe that asks a model for --dry-run, got select, which asks none")
+    return show_costs([_judge_cost(recipe, options), *_gold_cost(recipe, options)], options)
+
+
+def _judge_cost(recipe: JudgingRecipe, options: Options) -> CostEstimate:
     run = RunFolder(recipe.output)
-    show_cost(
-        estimate_cost(
-            recipe.judge,
-            lambda protocol: plan_recipe(recipe, protocol, recipe.judge.mode),
-            options,
-            cache=recipe.judge.cache or run.cache,
-            card=run.judge if _same_judge(run, recipe.judge) else None,
-            certificate=recipe.judge_certificate if isinstance(recipe, TrainingRecipe) else None,
-        ),
+    found = estimate_cost(
+        recipe.judge,
+        lambda protocol: plan_recipe(recipe, protocol, recipe.judge.mode),
         options,
+        cache=recipe.judge.cache or run.cache,
+        card=run.judge if _same_judge(run, recipe.judge) else None,
+        certificate=recipe.judge_certificate if isinstance(recipe, TrainingRecipe | OnPolicyRecipe) else None,
     )
-    return 0
+    return found.model_copy(update={"notes": (*found.notes, *_training_notes(recipe))})
+
+
+def _training_notes(recipe: JudgingRecipe) -> list[str]:
+    """What makes the judge's work in a training differ from one judge's in a row."""
+    notes = []
+    if isinstance(recipe, GuardedRecipe) and recipe.guard is not None and not asked_in_words(recipe.guard.gold):
+        notes.append(f"the guard's gold judge ({recipe.guard.gold.rival.kind}) is not asked questions: not estimated")
+    if isinstance(recipe, OnPolicyRecipe) and recipe.launch.processes > 1 and recipe.judge.backend == "transformers":
+        notes.append(
+            f"each of {recipe.launch.processes} processes has a judge of its own for its share of the responses: they "
+            "take a part of this time each, at the same time"
+        )
+    return notes
+
+
+def _gold_cost(recipe: JudgingRecipe, options: Options) -> list[CostEstimate]:
+    """The guard's second judge, where there is one that is asked in words."""
+    if not isinstance(recipe, GuardedRecipe) or recipe.guard is None or not asked_in_words(recipe.guard.gold):
+        return []
+    gold = recipe.guard.gold
+    found = estimate_cost(gold, lambda protocol: plan_gold(recipe, protocol, gold.mode), options)
+    return [found.model_copy(update={"judge": f"the gold judge {found.judge}"})]
 
 
 def _same_judge(run: RunFolder, judge: JudgeSettings) -> bool:
@@ -52,10 +83,10 @@ def _same_judge(run: RunFolder, judge: JudgeSettings) -> bool:
     return not differing_keys({"judge": before}, {"judge": judge.model_dump(mode="json")})
 
 
-def dry_run_items(
+def estimate_items(
     judge: JudgeSettings, sets: Sequence[tuple[str, Sequence[Item]]], options: Options, *, folder: Path | None = None
-) -> int:
-    """Print what a judge would be asked about named sets of items, each of one kind; pairs are asked in both orders.
+) -> CostEstimate:
+    """What a judge would be asked about named sets of items, each of one kind; pairs are asked in both orders.
 
     folder: where an evaluation keeps its answers, whose cache and judge are looked up.
     """
@@ -65,76 +96,4 @@ def dry_run_items(
         return Work(tuple(plan_items(name, some, protocol, judge.mode) for name, some in sets), items)
 
     cache = judge.cache or (None if folder is None else folder / "judgments.sqlite")
-    show_cost(estimate_cost(judge, plan_of, options, cache=cache), options)
-    return 0
-
-
-def show_cost(found: CostEstimate, options: Options) -> None:
-    """Print an estimate, as a table with notes or as JSON."""
-    console = Console()
-    if options.as_json:
-        console.print_json(found.model_dump_json())
-        return
-    console.print(_table(found))
-    for line in _lines(found):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _table(found: CostEstimate) -> Table:
-    table = Table("questions", title=f"What {found.judge} would be asked")
-    for name in ("calls", "in the cache", "prompt tokens"):
-        table.add_column(name, justify="right")
-    for line in found.lines:
-        table.add_row(line.name, _calls(line), f"{line.cached:,}", _number(line.prompt_tokens))
-    table.add_section()
-    most = any(line.at_most for line in found.lines)
-    table.add_row(
-        "all", f"{'at most ' if most else ''}{found.calls:,}", f"{found.cached:,}", _number(found.prompt_tokens)
-    )
-    return table
-
-
-def _calls(line: CostLine) -> str:
-    return f"{'at most ' if line.at_most else ''}{line.calls:,}"
-
-
-def _number(value: int | None) -> str:
-    return UNKNOWN if value is None else f"{value:,}"
-
-
-def _lines(found: CostEstimate) -> list[str]:
-    most = "at most " if found.at_most else ""
-    new = f"{UNKNOWN}, at most {found.most_new_tokens:,}" if found.new_tokens is None else f"{found.new_tokens:,}"
-    hours = UNKNOWN if found.device_hours is None else f"{most}{_short(found.device_hours)}"
-    count = "" if found.devices is None else f" ({found.devices} x {found.device})"
-    return [
-        f"new tokens:   {new}",
-        f"rate:         {_rate(found.rate)}",
-        f"time:         {UNKNOWN if found.seconds is None else most + _duration(found.seconds)}",
-        f"{found.device}-hours:".ljust(14) + f"{hours}{count}",
-        *(f"- {note}" for note in found.notes),
-        "nothing was written (dry run)",
-    ]
-
-
-def _rate(rate: Rate | None) -> str:
-    if rate is None:
-        return UNKNOWN
-    shown = [
-        f"{_short(value)} {what} a second"
-        for value, what in ((rate.tokens_per_second, "tokens"), (rate.judgments_per_second, "judgments"))
-        if value is not None
-    ]
-    return f"{', '.join(shown)} ({rate.source})"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.3g} min"
-    return f"{seconds / 3600:,.3g} h"
+    return estimate_cost(judge, plan_of, options, cache=cache)

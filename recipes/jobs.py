@@ -9,24 +9,25 @@ from recipes import selecting, stages, together
 from recipes.certified import require_certificate
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
+from recipes.judge_recipes import CollectRecipe, TrainJudgeRecipe
 from recipes.rounds import in_rounds
 from recipes.schema import (
     BestOfNRecipe,
-    CollectRecipe,
     DPORecipe,
     FilterRecipe,
+    GRPORecipe,
     JudgeRecipe,
     KTORecipe,
     PPORecipe,
     QuickstartRecipe,
     Recipe,
     RejectionSamplingRecipe,
+    RLOORecipe,
     RoundedRecipe,
     SampleRecipe,
     SamplingRecipe,
     SelectRecipe,
     TrainingRecipe,
-    TrainJudgeRecipe,
 )
 from rewards.types import Candidate, Prompt
 from rl.run_folder import RunFolder
@@ -69,8 +70,8 @@ def _work(job: Job, recipe: Recipe) -> None:
             _best_of_n(job, recipe)
         case DPORecipe() | KTORecipe() | RejectionSamplingRecipe():
             _learn_in_rounds(job, recipe)
-        case PPORecipe():
-            _ppo(job, recipe)
+        case PPORecipe() | GRPORecipe() | RLOORecipe():
+            _learn_on_policy(job, recipe)
         case CollectRecipe():
             from recipes.collecting import collect_examples
 
@@ -167,14 +168,13 @@ def _learn(job: Job, recipe: RoundedRecipe, prompts: Sequence[Prompt]) -> None:
     learning.train(job, recipe)
 
 
-def _ppo(job: Job, recipe: PPORecipe) -> None:
-    from recipes.on_policy import look_at_health
+def _learn_on_policy(job: Job, recipe: PPORecipe | GRPORecipe | RLOORecipe) -> None:
+    from recipes.on_policy import train_guarded
 
     require_certificate(job, recipe)
     held_out = recipe.evaluate.prompts
     _, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
-    learning.train(job, recipe)
-    look_at_health(job)
+    train_guarded(job, recipe, rest)
     _evaluate(job, recipe, rest)
 
 

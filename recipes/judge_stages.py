@@ -17,18 +17,18 @@ from judge_training.examples import JudgeExample, read_examples, write_examples
 from judge_training.scenarios import Catalog, load_scenarios
 from judge_training.written_answers import write_answers
 from recipes.job import Job, console
+from recipes.judge_recipes import TrainJudgeRecipe
 from recipes.learning_stages import trained_policy, training_counts
-from recipes.schema import TrainJudgeRecipe
 from recipes.stages import OpenedJudge, rate_candidates
 from rewards.errors import InputError
 from rewards.jsonl import write_records
-from rewards.judges.base import CompareItem
+from rewards.judges.base import CompareItem, RateItem
 from rewards.judges.config import JudgeSettings
 from rewards.judging import compare_to_file
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.spec import JudgeProtocol
 from rewards.row_parts import digest
-from rewards.types import Candidate, Prompt
+from rewards.types import Candidate
 from rl.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -44,18 +44,25 @@ def prepare_examples(job: Job, recipe: TrainJudgeRecipe) -> list[JudgeExample]:
     run, data = job.run, recipe.data
     if not job.done("examples"):
         with job.stage("examples", f"Reading judgments from {data.examples}") as counts:
-            every = list(read_examples(BUNDLED_EXAMPLES if data.examples == "bundled" else Path(data.examples)))
-            if data.held_out is None:
-                train, held_out = split_examples(every, valid_share=data.held_out_share, seed=recipe.seed)
-            else:
-                train, held_out = tuple(every), tuple(read_examples(data.held_out))
-            _check_judged(chain(train, held_out))
+            train, held_out = split_data(recipe)
             write_examples(run.examples, with_swaps(train) if data.swap else train)
             write_examples(run.held_out_examples, held_out)
             counts.update(_kinds(read_examples(run.examples)))
             counts.update({"held_out": len(held_out)})
         job.tracker.artifact("dataset", run.examples)
-    return _by_turns(list(read_examples(run.held_out_examples)), recipe.measure.limit)
+    return by_turns(list(read_examples(run.held_out_examples)), recipe.measure.limit)
+
+
+def split_data(recipe: TrainJudgeRecipe) -> tuple[tuple[JudgeExample, ...], tuple[JudgeExample, ...]]:
+    """The examples to train on and those held out; raises InputError where one has no label."""
+    data = recipe.data
+    every = tuple(read_examples(BUNDLED_EXAMPLES if data.examples == "bundled" else Path(data.examples)))
+    if data.held_out is None:
+        train, held_out = split_examples(every, valid_share=data.held_out_share, seed=recipe.seed)
+    else:
+        train, held_out = every, tuple(read_examples(data.held_out))
+    _check_judged(chain(train, held_out))
+    return train, held_out
 
 
 def _check_judged(examples: Iterable[JudgeExample]) -> None:
@@ -72,7 +79,7 @@ def _kinds(examples: Iterable[JudgeExample]) -> dict[str, int | float]:
     return {"ratings": kinds.count("single"), "pairs": kinds.count("pairwise")}
 
 
-def _by_turns(examples: Sequence[JudgeExample], limit: int) -> list[JudgeExample]:
+def by_turns(examples: Sequence[JudgeExample], limit: int) -> list[JudgeExample]:
     """Ratings and pairs by turns, each kind in an order drawn by a hash; at most `limit` of them."""
     drawn = sorted(examples, key=lambda example: digest("measure", example.id))
     singles = [example for example in drawn if example.kind == "single"]
@@ -91,13 +98,13 @@ def measure_judge(
 
     title = "The start model's" if when == "before" else "The trained judge's"
     with job.stage(when, f"{title} written answers to {len(examples)} held-out questions") as counts:
-        judge = load_generative_judge(_judge_settings(job.run, recipe, trained=when == "after"))
+        judge = load_generative_judge(judge_settings(job.run, recipe, trained=when == "after"))
         found = write_answers(
             judge,
             examples,
             mode=recipe.mode,
             max_new_tokens=recipe.measure.max_new_tokens,
-            catalog=_catalog(recipe),
+            catalog=catalog_of(recipe),
         )
         del judge
         _free_memory()
@@ -109,7 +116,8 @@ def measure_judge(
         counts.update({name: value for name, value in measured.items() if value is not None})
 
 
-def _judge_settings(run: RunFolder, recipe: TrainJudgeRecipe, *, trained: bool) -> JudgeSettings:
+def judge_settings(run: RunFolder, recipe: TrainJudgeRecipe, *, trained: bool) -> JudgeSettings:
+    """How the start model, or the trained judge, is asked."""
     base = recipe.base
     settings = JudgeSettings(
         model=base.model,
@@ -163,7 +171,7 @@ def train_only(run: RunFolder, recipe: TrainJudgeRecipe, callbacks: Sequence[Tra
         settings=recipe.train,
         protocol=builtin_protocol() if recipe.protocol is None else JudgeProtocol.load(recipe.protocol),
         mode=recipe.mode,
-        catalog=_catalog(recipe),
+        catalog=catalog_of(recipe),
         trl=recipe.trl,
         launch=recipe.launch,
         callbacks=callbacks,
@@ -171,7 +179,8 @@ def train_only(run: RunFolder, recipe: TrainJudgeRecipe, callbacks: Sequence[Tra
     )
 
 
-def _catalog(recipe: TrainJudgeRecipe) -> Catalog | None:
+def catalog_of(recipe: TrainJudgeRecipe) -> Catalog | None:
+    """The criteria that stand before the questions, where the recipe wants them."""
     return load_scenarios() if recipe.criteria else None
 
 
@@ -182,16 +191,16 @@ def judge_held_out(job: Job, recipe: TrainJudgeRecipe, examples: Sequence[JudgeE
     """
     if not examples or recipe.criteria:
         return
-    run, opened = job.run, OpenedJudge(job, _judge_settings(job.run, recipe, trained=True))
+    run, opened = job.run, OpenedJudge(job, judge_settings(job.run, recipe, trained=True))
     named = {example.id: _candidates(example) for example in examples}
     prompts = list({example.prompt.id: example.prompt for example in examples}.values())
-    singles = [named[example.id][0] for example in examples if example.kind == "single"]
+    ratings, items = held_out_items(examples)
+    singles = [item.candidate for item in ratings]
     write_records(run.prompts, prompts)
     write_records(run.candidates, [candidate for candidates in named.values() for candidate in candidates])
     rate_candidates(job, opened, recipe.failures, prompts, singles)
     if job.done("compare"):
         return
-    items = [_item(example.prompt, named[example.id]) for example in examples if example.kind == "pairwise"]
     with job.stage("compare", f"Judging: {len(items)} comparisons in both orders") as counts:
         comparisons = compare_to_file(
             opened.judge,
@@ -211,9 +220,16 @@ def _candidates(example: JudgeExample) -> list[Candidate]:
     ]
 
 
-def _item(prompt: Prompt, candidates: Sequence[Candidate]) -> CompareItem:
-    first, second = candidates
-    return CompareItem(prompt=prompt, first=first, second=second)
+def held_out_items(examples: Sequence[JudgeExample]) -> tuple[list[RateItem], list[CompareItem]]:
+    """What the trained judge is asked about: the responses of single examples, and the pairs."""
+    ratings, pairs = list[RateItem](), list[CompareItem]()
+    for example in examples:
+        first, *others = _candidates(example)
+        if others:
+            pairs.append(CompareItem(prompt=example.prompt, first=first, second=others[0]))
+        else:
+            ratings.append(RateItem(prompt=example.prompt, candidate=first))
+    return ratings, pairs
 
 
 def _agreement(outcomes: Sequence[tuple[Any, Any]]) -> dict[str, int]:

@@ -17,8 +17,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recipes.judge_recipes import TrainJudgeRecipe
 from recipes.loading import load_recipe, parse_flags
-from recipes.schema import Recipe, TrainingRecipe, TrainJudgeRecipe
+from recipes.schema import OnPolicyRecipe, Recipe, TrainingRecipe
 from rewards.errors import InputError, RunError
 
 FLAGS = ("--nproc", "--nnodes", "--rdzv", "--strategy")
@@ -101,7 +102,7 @@ def launch_flags(name: str, flags: Sequence[str], world: World) -> list[str]:
             f"{settings['processes']}; leave it out"
         )
     recipe = load_recipe(name, flags)
-    if not isinstance(recipe, TrainJudgeRecipe | TrainingRecipe):
+    if not isinstance(recipe, TrainJudgeRecipe | TrainingRecipe | OnPolicyRecipe):
         raise InputError(f"a {recipe.recipe} recipe trains nothing and runs on one process; leave --nproc out")
     told = [*flags, f"--launch.processes={world.processes}"]
     if world.strategy is not None:
@@ -114,7 +115,7 @@ def _check_machine(recipe: Recipe, world: World) -> None:
     """Refuse once what every process would refuse."""
     from rewards.training.distributed import check_machine
 
-    if isinstance(recipe, TrainJudgeRecipe | TrainingRecipe):
+    if isinstance(recipe, TrainJudgeRecipe | TrainingRecipe | OnPolicyRecipe):
         check_machine(recipe.launch, here=world.nproc)
 
 

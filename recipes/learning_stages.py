@@ -17,15 +17,15 @@ from pydantic import JsonValue
 from recipes.job import Job
 from recipes.schema import (
     DPORecipe,
-    EvaluationSettings,
-    FailureSettings,
+    GRPORecipe,
     KTORecipe,
-    PolicySettings,
+    OnPolicyRecipe,
     PPORecipe,
     QuickstartRecipe,
     RejectionSamplingRecipe,
-    SamplingSettings,
+    RLOORecipe,
 )
+from recipes.sections import EvaluationSettings, FailureSettings, PolicySettings, SamplingSettings
 from recipes.stages import comparison_rows, draw, open_judge
 from rewards.jsonl import write_records
 from rewards.judges.config import Attention, Dtype, JudgeSettings
@@ -61,7 +61,7 @@ class _Train(Protocol):
     ) -> TrainingResult: ...
 
 
-PolicyRecipe = QuickstartRecipe | RejectionSamplingRecipe | DPORecipe | KTORecipe | PPORecipe
+PolicyRecipe = QuickstartRecipe | RejectionSamplingRecipe | DPORecipe | KTORecipe | PPORecipe | GRPORecipe | RLOORecipe
 """Recipes that train a policy on a file of the run."""
 
 
@@ -92,13 +92,11 @@ class PolicyTraining:
 
 
 def policy_training(run: RunFolder, recipe: PolicyRecipe) -> PolicyTraining:
-    """DPO on the run's pairs, fine-tuning or KTO on its selected candidates, or PPO on its prompts."""
-    if isinstance(recipe, PPORecipe):
-        from recipes.on_policy import judge_reward
-        from rl.ppo import train_ppo
+    """DPO on the run's pairs, fine-tuning or KTO on its selected candidates, or on-policy training on its prompts."""
+    if isinstance(recipe, OnPolicyRecipe):
+        from recipes.on_policy import learner
 
-        learn = partial(train_ppo, rewards=[judge_reward(run, recipe)], settings=recipe.train)
-        return PolicyTraining("Training with PPO", run.prompts, learn)
+        return PolicyTraining(f"Training with {recipe.recipe.upper()}", run.prompts, learner(run, recipe))
     if isinstance(recipe, RejectionSamplingRecipe):
         from rl.rejection_sampling import train_on_selected
 
@@ -113,7 +111,7 @@ def policy_training(run: RunFolder, recipe: PolicyRecipe) -> PolicyTraining:
     return PolicyTraining("Training with DPO", run.pairs, partial(train_dpo, settings=recipe.train))
 
 
-def train(job: Job, recipe: PolicyRecipe) -> None:
+def train(job: Job, recipe: PolicyRecipe, callbacks: Sequence[TrainerCallback] = ()) -> None:
     """The training as a stage of the run, together with the other processes where there are any."""
     if job.done("train"):
         return
@@ -121,7 +119,8 @@ def train(job: Job, recipe: PolicyRecipe) -> None:
 
     training = policy_training(job.run, recipe)
     with job.stage("train", training.title) as counts:
-        result = training(recipe, job.run.policy, callbacks=[trainer_callback(job.tracker, job.named("train"))])
+        watching = [trainer_callback(job.tracker, job.named("train")), *callbacks]
+        result = training(recipe, job.run.policy, callbacks=watching)
         counts.update(training_counts(result))
     job.tracker.artifact("model", job.run.policy, inputs=[training.data])
 

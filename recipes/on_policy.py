@@ -1,42 +1,116 @@
-"""What an on-policy recipe adds to the arrows: the judge as a reward function, and a look at the run's health.
+"""What an on-policy recipe adds to the arrows: the judge as a reward function, and the guard.
 
 The judge is opened by every process that trains, since each has its own responses rated; all share the run's cache.
+The guard looks at the policy as it trains; the one that it finds best is taken from its checkpoint at the end.
 """
 
 from __future__ import annotations
 
-from recipes.job import Job, console
-from recipes.schema import PPORecipe
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipes import learning_stages as learning
+from recipes.guarding import Guard
+from recipes.job import Job
+from recipes.schema import GRPORecipe, OnPolicyRecipe, PPORecipe, RLOORecipe
+from recipes.watched_policies import StoredPolicy, TrainedPolicy
 from rewards.budget import FailureBudget
 from rewards.judges.load import load_judge
-from rewards.reward_function import RECENT, JudgeReward
+from rewards.reward_function import RECENT, AsyncJudgeReward, JudgeReward
+from rewards.training.arguments import CHECKPOINTS
 from rewards.training.distributed import process_rank
+from rewards.types import Prompt
 from rl.format_reward import FormattedReward, with_format
-from rl.health import symptoms
-from rl.metrics import series
 from rl.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
 
-def judge_reward(run: RunFolder, recipe: PPORecipe) -> JudgeReward | FormattedReward:
+    from rl.guard_callback import Opinion
+
+Recipe = PPORecipe | GRPORecipe | RLOORecipe
+
+
+def learner(run: RunFolder, recipe: Recipe) -> partial[Any]:
+    """The recipe's training function, with its reward and its settings."""
+    rewards = [judge_reward(run, recipe)]
+    match recipe:
+        case PPORecipe():
+            from rl.ppo import train_ppo
+
+            return partial(train_ppo, rewards=rewards, settings=recipe.train)
+        case GRPORecipe():
+            from rl.grpo import train_grpo
+
+            return partial(train_grpo, rewards=rewards, settings=recipe.train)
+        case RLOORecipe():
+            from rl.rloo import train_rloo
+
+            return partial(train_rloo, rewards=rewards, settings=recipe.train)
+
+
+def judge_reward(run: RunFolder, recipe: Recipe) -> JudgeReward | FormattedReward:
     """The recipe's judge as a reward, with its length and format parts and its failure budget."""
     settings, reward, failures = recipe.judge, recipe.reward, recipe.failures
     judge = load_judge(settings if settings.cache else settings.model_copy(update={"cache": run.cache}))
     if process_rank() == 0:
         run.judge.write_text(judge.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     budget = FailureBudget(failures.limit, failures.minimum, window=max(RECENT, failures.minimum))
-    return with_format(
-        JudgeReward(judge, compare=reward.compare, budget=budget, rescale=reward.rescale, length=reward.length),
-        reward.format,
-    )
+    more: dict[str, Any] = {
+        "compare": reward.compare,
+        "budget": budget,
+        "rescale": reward.rescale,
+        "length": reward.length,
+    }
+    if settings.backend == "endpoint":
+        return with_format(AsyncJudgeReward(judge, early=settings.endpoint.concurrency, **more), reward.format)
+    return with_format(JudgeReward(judge, **more), reward.format)
 
 
-def look_at_health(job: Job, stage: str = "train") -> None:
-    """Say what the metrics of a training warn of."""
-    found, _ = series(job.run.metrics)
-    steps: dict[int, dict[str, float | None]] = {}
-    for (named, metric), values in found.items():
-        if named == job.named(stage):
-            for step, value in values.items():
-                steps.setdefault(step, {})[metric] = value
-    for symptom in symptoms([steps[step] for step in sorted(steps) if step]):
-        console.print(f"  {symptom.text}", style="yellow", highlight=False, soft_wrap=True)
+def train_guarded(job: Job, recipe: Recipe, held_out: Sequence[Prompt]) -> None:
+    """The training as a stage of the run; with a guard, its looks on the way and the policy that it finds best."""
+    guard = Guard(job, recipe, held_out)
+    learning.train(job, recipe, watching(recipe, guard))
+    if recipe.guard is not None and not job.done("keep"):
+        _keep_best(job, recipe, guard)
+
+
+def watching(recipe: OnPolicyRecipe, guard: Guard | None) -> list[TrainerCallback]:
+    """The guard as a callback of the trainer; without `guard`, for a process that only hears what it says."""
+    if recipe.guard is None:
+        return []
+    from rl.guard_callback import GuardCallback
+
+    return [GuardCallback(recipe.guard.every, None if guard is None else partial(_look, guard, recipe))]
+
+
+def _look(guard: Guard, recipe: OnPolicyRecipe, step: int, model: Any, tokenizer: Any) -> Opinion:
+    from rl.guard_callback import Opinion
+
+    guard.look(step, TrainedPolicy(model, tokenizer, recipe.policy))
+    return Opinion(best=guard.best(step), stop=guard.stops)
+
+
+def _keep_best(job: Job, recipe: Recipe, guard: Guard) -> None:
+    """A last look, and the policy of the best one in place of the last."""
+    guard.recall()
+    last = int(job.run.finished()["train"].counts["steps"])
+    trained = learning.trained_policy(job.run.policy, recipe.train.tuning)
+    guard.look(last, StoredPolicy(recipe.policy.model_copy(update=trained), recipe.policy))
+    with job.stage("keep", "Keeping the policy with the highest gold") as counts:
+        step = guard.kept(last)
+        if step != last:
+            _take_from(job.run.policy / CHECKPOINTS / f"checkpoint-{step}", job.run.policy)
+        counts["kept_step"] = step
+
+
+def _take_from(checkpoint: Path, policy: Path) -> None:
+    """Put a checkpoint's weights (and critic) in the place of the last ones."""
+    for path in sorted(path for path in policy.rglob("*.safetensors") if CHECKPOINTS not in path.parts):
+        taken = checkpoint / path.relative_to(policy)
+        part = path.with_suffix(".part")
+        shutil.copyfile(taken, part)
+        part.replace(path)

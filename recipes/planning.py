@@ -1,40 +1,44 @@
 """Which questions a recipe would ask its judge, before it asks any.
 
 Where the responses exist (a file of them, or a run that has sampled), the questions are the real ones. Where they are
-still to be sampled, each prompt is rendered once, stands for as many questions as the design makes of its candidates,
-and every response counts with its token limit: then the numbers are the most it can be. `ties` compares at most a
-ring, when all candidates are rated equal, and just the ties once a run has rated them. Which candidate is the anchor
-is known only then; how many are compared with it is known before.
+still to be sampled, they are those that the design makes of so many responses (`recipes.design_questions`), which is
+the most it can be. `ties` compares at most a ring, when all candidates are rated equal, and just the ties once a run
+has rated them. Which candidate is the anchor is known only then; how many are compared with it is known before. A
+stage that the run has finished asks nothing more.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
+from recipes.design_questions import design_questions, match_questions, pair_shape, training_questions, unseen
 from recipes.learning_stages import PolicyRecipe
-from recipes.schema import ComparisonSettings, JudgeRecipe, Recipe, RoundedRecipe, SamplingRecipe
+from recipes.on_policy import Recipe as OnPolicy
+from recipes.schema import JudgeRecipe, RoundedRecipe, SamplingRecipe
+from recipes.sections import ComparisonSettings
 from recipes.splitting import choose_prompts
 from recipes.stages import BUNDLED_CANDIDATES, read_source
 from rewards.designs import Design, pairs_for
-from rewards.errors import InputError
 from rewards.inputs import CandidateRow, read_responses
 from rewards.jsonl import read_records
 from rewards.judges.base import CompareItem, RateItem
-from rewards.judges.questions import compare_question, rate_question
 from rewards.judging_cost import Planned, plan_items
 from rewards.protocol.render import Mode
 from rewards.protocol.spec import JudgeProtocol
 from rewards.ratings import rewards_from_ratings
 from rewards.types import Candidate, Judgment, Prompt, Reward
+from rl.on_policy import plan, prompts_a_round
 from rl.run_folder import RunFolder
 
 Item = RateItem | CompareItem
-_STANDS_IN = "…"
-"""Text of a response that is not there yet; its tokens are counted apart."""
+JudgingRecipe = JudgeRecipe | SamplingRecipe | OnPolicy
+"""Recipes whose judge rates or compares candidates."""
+GuardedRecipe = RoundedRecipe | OnPolicy
+"""Recipes that may have a guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +51,25 @@ class Work:
     """Whether the items are the job's own, and not the small bundled ones."""
 
 
-def plan_recipe(recipe: Recipe, protocol: JudgeProtocol, mode: Mode) -> Work:
-    """The questions of a recipe. Raises InputError for a kind that asks no judge about candidates."""
+def plan_recipe(recipe: JudgingRecipe, protocol: JudgeProtocol, mode: Mode) -> Work:
+    """The questions of a recipe."""
     if isinstance(recipe, JudgeRecipe):
         path = BUNDLED_CANDIDATES if recipe.candidates == "bundled" else Path(recipe.candidates)
         prompts, candidates = _read(read_responses(path, columns=recipe.columns, on_bad=recipe.on_bad).records)
         asking = _Asking(protocol, mode, recipe.compare, recipe.seed, _rated(RunFolder(recipe.output)))
         return known_work(prompts, candidates, asking)
-    if not isinstance(recipe, SamplingRecipe):
-        raise InputError(
-            f"expected a recipe whose judge rates candidates with --dry-run (judge, filter, best_of_n, rft, dpo, "
-            f"kto, quickstart), got {recipe.recipe}"
-        )
-    run, later = RunFolder(recipe.output), _evaluation(recipe, protocol, mode)
+    if isinstance(recipe, OnPolicy):
+        return _on_policy(recipe, protocol, mode)
+    run = RunFolder(recipe.output)
+    chosen, held_out = _chosen(recipe)
+    later = [*_guard(recipe, chosen, held_out, protocol, mode), *_evaluation(recipe, held_out, protocol, mode)]
     if "sample" in run.finished() and _rounds(recipe) == 1:
         prompts, candidates = list(read_records(run.prompts, Prompt)), list(read_records(run.candidates, Candidate))
         work = known_work(prompts, candidates, _Asking(protocol, mode, recipe.compare, recipe.seed, _rated(run)))
-    else:
-        work = _unsampled(recipe, protocol, mode)
-    return Work((*work.planned, *later), work.items, work.own)
+        return Work((*work.planned, *later), work.items)
+    planned = _unsampled(recipe, chosen, protocol, mode)
+    items = _bundled(protocol, mode, recipe.compare, recipe.seed)
+    return Work((*planned, *later), items, own=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ def _pairs(prompts: Sequence[Prompt], candidates: Sequence[Candidate], asking: _
         groups[one.prompt_id].append(one)
     by_id = {one.id: one for one in candidates}
     ties = asking.compare.design == "ties" and asking.rated is not None
-    design: Design = "ties" if ties else _shape(asking.compare)
+    design: Design = "ties" if ties else pair_shape(asking.compare.design)
     return [
         CompareItem(prompt=prompt, first=by_id[first], second=by_id[second])
         for prompt in prompts
@@ -121,33 +125,25 @@ def _pairs(prompts: Sequence[Prompt], candidates: Sequence[Candidate], asking: _
     ]
 
 
-def _shape(compare: ComparisonSettings) -> Literal["all", "circular", "anchor"]:
-    """The design whose pairs can be told without ratings: ties make at most a ring."""
-    return compare.design if compare.design in ("all", "anchor") else "circular"
-
-
-def pairs_of_design(compare: ComparisonSettings, n: int) -> int:
-    """The most pairs that a design makes of the n candidates of a prompt, each to be asked in one or two orders."""
-    if compare.design == "none":
-        return 0
-    return len(pairs_for([_stand_in("prompt", number) for number in range(n)], _shape(compare)))
-
-
-def _stand_in(prompt_id: str, number: int) -> Candidate:
-    return Candidate(id=f"{prompt_id}/{number}", prompt_id=prompt_id, text=f"{_STANDS_IN}{number}", index=number)
-
-
-def _unsampled(recipe: SamplingRecipe, protocol: JudgeProtocol, mode: Mode) -> Work:
-    work, _ = _chosen(recipe)
-    n, tokens, rounds = recipe.sampling.n, recipe.sampling.max_new_tokens, _rounds(recipe)
-    planned = [unseen("ratings", work, protocol, mode, responses=1, stands_for=n * rounds, tokens=tokens)]
-    pairs = pairs_of_design(recipe.compare, n) * (2 if recipe.compare.both_orders else 1) * rounds
-    if pairs and protocol.compare_by == "question":  # else they are made of the ratings
-        planned.append(unseen("comparisons", work, protocol, mode, responses=2, stands_for=pairs, tokens=tokens))
-    bundled = known_work(
-        *_read(read_responses(BUNDLED_CANDIDATES).records), _Asking(protocol, mode, recipe.compare, recipe.seed)
+def _unsampled(
+    recipe: SamplingRecipe, prompts: Sequence[Prompt], protocol: JudgeProtocol, mode: Mode
+) -> list[Planned]:
+    return design_questions(
+        prompts,
+        protocol,
+        mode,
+        groups=len(prompts) * _rounds(recipe),
+        n=recipe.sampling.n,
+        tokens=recipe.sampling.max_new_tokens,
+        design=recipe.compare.design,
+        both_orders=recipe.compare.both_orders,
     )
-    return Work(tuple(planned), bundled.items, own=False)
+
+
+def _bundled(protocol: JudgeProtocol, mode: Mode, compare: ComparisonSettings, seed: int) -> tuple[Item, ...]:
+    """Items about bundled responses, to time a judge with where the job's own are still to be sampled."""
+    prompts, candidates = _read(read_responses(BUNDLED_CANDIDATES).records)
+    return known_work(prompts, candidates, _Asking(protocol, mode, compare, seed)).items
 
 
 def _rounds(recipe: SamplingRecipe) -> int:
@@ -157,49 +153,68 @@ def _rounds(recipe: SamplingRecipe) -> int:
     return recipe.rounds.count
 
 
-def unseen(
-    name: str,
+def _guard(
+    recipe: JudgingRecipe,
     prompts: Sequence[Prompt],
+    held_out: Sequence[Prompt],
     protocol: JudgeProtocol,
     mode: Mode,
-    *,
-    responses: Literal[1, 2],
-    stands_for: int,
-    tokens: int,
-) -> Planned:
-    """Questions about responses that do not exist yet, of at most so many tokens each."""
-    asked = []
-    for prompt in prompts:
-        one, two = _stand_in(prompt.id, 0), _stand_in(prompt.id, 1)
-        if responses == 1:
-            asked.append(rate_question(RateItem(prompt=prompt, candidate=one), protocol, mode))
-        else:
-            asked.append(compare_question(CompareItem(prompt=prompt, first=one, second=two), protocol, mode))
-    return Planned(
-        name,
-        "rate" if responses == 1 else "compare",
-        tuple(question for question in asked if question is not None),
-        stands_for=stands_for,
-        unseen_tokens=responses * tokens,
-        at_most=True,
+) -> list[Planned]:
+    """The guard's looks, each a rating of one response to every held-out prompt."""
+    if not isinstance(recipe, GuardedRecipe) or recipe.guard is None:
+        return []
+    total, tokens = len(held_out) * _looks(recipe, len(prompts)), recipe.evaluate.max_new_tokens
+    return [unseen("guard", held_out, protocol, mode, responses=1, total=total, tokens=tokens)]
+
+
+def _looks(recipe: GuardedRecipe, prompts: int) -> int:
+    """At the start policy and after every round, or every so many steps and after the last one."""
+    if isinstance(recipe, RoundedRecipe):
+        return 1 + recipe.rounds.count
+    _, steps = plan(recipe.train, prompts, recipe.launch.processes)
+    return 1 + math.ceil(steps / recipe.guard.every) if recipe.guard is not None else 0
+
+
+def plan_gold(recipe: GuardedRecipe, protocol: JudgeProtocol, mode: Mode) -> Work:
+    """What the gold judge of a recipe's guard would be asked."""
+    planned = _guard(recipe, *_chosen(recipe), protocol, mode)
+    return Work(tuple(planned), _bundled(protocol, mode, ComparisonSettings(), recipe.seed), own=False)
+
+
+def _on_policy(recipe: OnPolicy, protocol: JudgeProtocol, mode: Mode) -> Work:
+    """The ratings or comparisons of all that the policy writes while it trains, its guard and its evaluation."""
+    run, settings, processes = RunFolder(recipe.output), recipe.train, recipe.launch.processes
+    prompts, held_out = _chosen(recipe)
+    batches, _ = plan(settings, len(prompts), processes)
+    design = recipe.reward.compare or "none"
+    planned = training_questions(
+        prompts,
+        protocol,
+        mode,
+        batches=batches,
+        responses=prompts_a_round(settings, processes) * settings.responses_per_prompt,
+        group=settings.responses_per_prompt,
+        tokens=settings.max_new_tokens,
+        design=design,
     )
+    training = [] if "train" in run.finished() else planned
+    later = [*_guard(recipe, prompts, held_out, protocol, mode), *_evaluation(recipe, held_out, protocol, mode)]
+    items = _bundled(protocol, mode, ComparisonSettings(design=design), recipe.seed)
+    if design != "none":
+        items = tuple(item for item in items if isinstance(item, CompareItem))
+    return Work((*training, *later), items, own=False)
 
 
-def _chosen(recipe: SamplingRecipe) -> tuple[list[Prompt], list[Prompt]]:
+def _chosen(recipe: SamplingRecipe | OnPolicy) -> tuple[list[Prompt], list[Prompt]]:
     prompts, _ = read_source(recipe.prompts)
-    held_out = _held_out(recipe)
+    held_out = recipe.evaluate.prompts if isinstance(recipe, PolicyRecipe) else 0
     return choose_prompts(prompts, limit=recipe.prompts.limit, held_out=held_out, seed=recipe.seed)
 
 
-def _held_out(recipe: SamplingRecipe) -> int:
-    return recipe.evaluate.prompts if isinstance(recipe, PolicyRecipe) else 0
-
-
-def _evaluation(recipe: SamplingRecipe, protocol: JudgeProtocol, mode: Mode) -> list[Planned]:
-    """The trained policy against the start policy, in both orders, where the recipe trains one."""
-    if not isinstance(recipe, PolicyRecipe):
+def _evaluation(
+    recipe: SamplingRecipe | OnPolicy, held_out: Sequence[Prompt], protocol: JudgeProtocol, mode: Mode
+) -> list[Planned]:
+    """The trained policy against the start policy, where the recipe trains one and has not compared them yet."""
+    if not isinstance(recipe, PolicyRecipe) or "evaluate" in RunFolder(recipe.output).finished():
         return []
-    _, held_out = _chosen(recipe)
-    limit = recipe.evaluate.max_new_tokens
-    responses: Literal[1, 2] = 2 if protocol.compare_by == "question" else 1  # two orders, or two ratings
-    return [unseen("evaluation", held_out, protocol, mode, responses=responses, stands_for=2, tokens=limit)]
+    return [match_questions(held_out, protocol, mode, tokens=recipe.evaluate.max_new_tokens)]

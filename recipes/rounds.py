@@ -19,7 +19,9 @@ from pathlib import Path
 from recipes import learning_stages as learning
 from recipes.guarding import Guard
 from recipes.job import Job
-from recipes.schema import PolicySettings, RejectionSamplingRecipe, RoundedRecipe
+from recipes.schema import RejectionSamplingRecipe, RoundedRecipe
+from recipes.sections import PolicySettings
+from recipes.watched_policies import StoredPolicy
 from rewards.jsonl import write_records
 from rewards.types import Prompt
 from rl.results import Reference, RoundRecord
@@ -69,7 +71,7 @@ def in_rounds(
 ) -> None:
     """Work through the rounds; the run's policy is that of the last one, or of the best by the guard."""
     rounds, guard = rounds_of(job.run, recipe), Guard(job, recipe, held_out)
-    guard.look(0, recipe.policy)
+    guard.look(0, StoredPolicy(recipe.policy, recipe.policy))
     records: list[RoundRecord] = []
     for part in rounds:
         if len(rounds) == 1:
@@ -78,10 +80,10 @@ def in_rounds(
             records.append(_round(job, part, _share(recipe, prompts, part.number), one))
             job.tracker.scalars("rounds", part.number, _numbers(records[-1]))
             write_records(job.run.rounds, records)
-        guard.look(part.number, _trained(part))
+        guard.look(part.number, StoredPolicy(_trained(part), recipe.policy))
         if guard.stops:
             break
-    kept = rounds[guard.best_round(part.number) - 1].run.policy
+    kept = rounds[guard.kept(part.number) - 1].run.policy
     if not job.run.policy.exists():
         job.run.policy.symlink_to(kept.relative_to(job.run.path))
 

@@ -19,10 +19,10 @@ from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from recipes.certified import note_certificate
 from recipes.job import Job
-from recipes.schema import (
+from recipes.schema import JudgeRecipe
+from recipes.sections import (
     ComparisonSettings,
     FailureSettings,
-    JudgeRecipe,
     PolicySettings,
     PromptSettings,
     RewardSettings,

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 
-from recipes.schema import PPORecipe, QuickstartRecipe, Recipe, TrainingRecipe, TrainJudgeRecipe
+from recipes.judge_recipes import TrainJudgeRecipe
+from recipes.schema import OnPolicyRecipe, QuickstartRecipe, Recipe, TrainingRecipe
 from rewards.errors import InputError, MissingFileError
 from rl.run_folder import RunFolder
 
@@ -21,7 +22,7 @@ def only_trains(recipe: Recipe) -> bool:
 
     Raises InputError when a recipe that trains nothing has several processes, and as `check_launch` does.
     """
-    if isinstance(recipe, TrainJudgeRecipe | TrainingRecipe | PPORecipe):
+    if isinstance(recipe, TrainJudgeRecipe | TrainingRecipe | OnPolicyRecipe):
         from rewards.training.distributed import check_launch, process_rank
 
         check_launch(recipe.launch)
@@ -61,7 +62,12 @@ def _train(recipe: Recipe, run: RunFolder) -> None:
 
     if not isinstance(recipe, learning.PolicyRecipe):
         raise InputError(f"expected a recipe that trains, got a {recipe.recipe} recipe")
-    if isinstance(recipe, QuickstartRecipe | PPORecipe):
+    if isinstance(recipe, OnPolicyRecipe):
+        from recipes.on_policy import watching
+
+        learning.policy_training(run, recipe)(recipe, run.policy, watching(recipe, None))
+        return
+    if isinstance(recipe, QuickstartRecipe):
         learning.policy_training(run, recipe)(recipe, run.policy)
         return
     from recipes.rounds import rounds_of

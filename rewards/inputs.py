@@ -7,14 +7,15 @@ of the content, so that the order of rows does not matter; the same id with othe
 nothing downstream could tell the two apart.
 
 What columns are called is in `columns.py`, what one row says in `row_parts.py`, what a cell may hold in `values.py`,
-and what files look like in `rows.py`. Records that autoj itself wrote are read with `rewards.jsonl.read_records`.
+and what files look like in `rows.py`. Records that autoj itself wrote are read with `rewards.jsonl.read_records`; of
+those, `read_responses` takes the candidates of a run.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -22,7 +23,8 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import Field, JsonValue
 
 from rewards.columns import ColumnMap, Columns, Kind, holds_pairs, resolve_columns
-from rewards.errors import InputError
+from rewards.errors import InputError, MissingFileError
+from rewards.jsonl import read_records
 from rewards.judges.base import CompareItem, RateItem
 from rewards.row_parts import (
     digest,
@@ -44,6 +46,8 @@ Source = Path | str | Iterable[Mapping[str, Any] | str]
 
 OnBad = Literal["skip", "error"]
 RecordT = TypeVar("RecordT")
+CANDIDATES_FILE, PROMPTS_FILE = "candidates.jsonl", "prompts.jsonl"
+"""Names of both in a run folder."""
 _SHOWN = 5
 _PEEKED = 64
 
@@ -135,8 +139,13 @@ def read_responses(
     """All candidates of a file with one response a row, or with two (preference data, whose labels are not read).
 
     Of pairs every response of a prompt is one candidate, however many pairs it is in; errors as for `read_prompts`.
+    Candidates that autoj sampled are read as they are, with the prompts from the file beside them; a run folder
+    stands for its candidates.
     """
+    path = path / CANDIDATES_FILE if path.is_dir() else path
     names, _ = _peek(stream_rows(path), _place(path))
+    if columns in (None, ColumnMap()) and _is_own(names):
+        return ReadResult(tuple(_own_candidates(path)), {}, ())
     if not holds_pairs(names, columns or ColumnMap()):
         return read_candidates(path, columns=columns, on_bad=on_bad)
     pairs = read_pairs(path, columns=columns, on_bad=on_bad, labelled=False)
@@ -149,6 +158,29 @@ def read_responses(
                 found[one.id] = CandidateRow(prompt=pair.prompt, candidate=numbered)
                 counts[pair.prompt.id] += 1
     return ReadResult(tuple(found.values()), pairs.skipped, pairs.first_problems)
+
+
+def _is_own(names: Collection[str]) -> bool:
+    """Whether rows with these columns are records of ours, without the prompt."""
+    return {"id", "prompt_id", "text"} <= set(names) <= set(Candidate.model_fields)
+
+
+def _own_candidates(path: Path) -> Iterator[CandidateRow]:
+    """Each candidate that autoj wrote, empty ones too, with its prompt."""
+    beside = path.with_name(PROMPTS_FILE)
+    if not beside.is_file():
+        raise MissingFileError(
+            f"expected the prompts of the candidates in {path} beside them, in {beside}, found none; autoj sample "
+            "writes both: put that file there, or give a file that has the prompt in every row"
+        )
+    prompts = {prompt.id: prompt for prompt in read_records(beside, Prompt)}
+    for candidate in read_records(path, Candidate):
+        if candidate.prompt_id not in prompts:
+            raise InputError(
+                f"expected the prompt {candidate.prompt_id!r} of candidate {candidate.id!r} in {beside}, found none; "
+                "both files must be of the same run"
+            )
+        yield CandidateRow(prompt=prompts[candidate.prompt_id], candidate=candidate)
 
 
 def read_pairs(

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
-from rewards.judges.base import CompareItem, Judge, Question, RateItem
+from rewards.judges.base import Answer, Backend, CompareItem, Judge, Question, RateItem
 from rewards.judges.by_rating import sides
 from rewards.judges.cache import Kind, reading_key
 from rewards.judges.questions import compare_question, rate_question
 from rewards.protocol.render import Mode
-from rewards.protocol.spec import JudgeProtocol
+from rewards.protocol.spec import Decoding, JudgeProtocol
 from rewards.types import Judgment, Record
 
 SAMPLE = 200
@@ -41,8 +41,8 @@ class Planned:
     kind: Kind
     questions: tuple[Question, ...]
     """Each different one, with the responses where they are known."""
-    stands_for: int = 1
-    """Questions that each of them stands for: those about responses that are not sampled yet look alike."""
+    total: int | None = None
+    """Questions in all, where these stand for them: those about responses that are not sampled yet look alike."""
     unseen_tokens: int = 0
     """The most tokens that the unknown responses add to each question."""
     at_most: bool = False
@@ -51,7 +51,7 @@ class Planned:
     @property
     def count(self) -> int:
         """Questions in all."""
-        return len(self.questions) * self.stands_for
+        return len(self.questions) if self.total is None else self.total
 
 
 def plan_items(
@@ -141,9 +141,10 @@ class Rate(Record):
 
 
 class CostEstimate(Record):
-    """What a job would ask of its judge."""
+    """What a job would ask of its judge, or of the policy that it samples from."""
 
     judge: str
+    """Who is asked, and how."""
     lines: tuple[CostLine, ...]
     calls: int
     cached: int
@@ -162,6 +163,8 @@ class CostEstimate(Record):
     device_hours: float | None
     notes: tuple[str, ...] = Field(default=())
     """How each number was got, and what would tell those that are not known."""
+    others: tuple[CostEstimate, ...] = Field(default=())
+    """The same for every further judge that the job asks, or for questions that are answered in another way."""
 
 
 def probe(judge: Judge, items: Sequence[RateItem | CompareItem], *, warm_up: bool) -> Probe:
@@ -176,6 +179,23 @@ def probe(judge: Judge, items: Sequence[RateItem | CompareItem], *, warm_up: boo
         prompt_tokens=_sum([one.prompt_tokens for one in judgments]),
         new_tokens=_sum([one.new_tokens or 0 for one in judgments]),
         characters=sum(map(_shown_characters, items)),
+    )
+
+
+def probe_written(backend: Backend, questions: Sequence[Question], decoding: Decoding, *, warm_up: bool) -> Probe:
+    """The same for a few questions that are answered in free writing, whatever the judge's mode."""
+    if warm_up:
+        list(backend.generate(questions[:1], decoding))
+    started = time.perf_counter()
+    answers = [answer for _, answer in backend.generate(questions, decoding)]
+    seconds = time.perf_counter() - started
+    written = [answer for answer in answers if isinstance(answer, Answer)]
+    return Probe(
+        questions=len(questions),
+        seconds=seconds,
+        prompt_tokens=_sum([one.prompt_tokens for one in written]),
+        new_tokens=_sum([one.new_tokens for one in written]),
+        characters=sum(len(one.query) + sum(map(len, one.responses)) for one in questions),
     )
 
 

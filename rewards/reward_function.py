@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from rewards.budget import FailureBudget
 from rewards.designs import pairs_for
+from rewards.early import EarlyRatings
 from rewards.errors import InputError
 from rewards.judges.base import CompareItem, Judge, RateItem
 from rewards.ratings import LengthTerm, rewards_from_ratings
@@ -112,13 +113,16 @@ class JudgeReward:
 
     def _rated(self, items: Sequence[RateItem]) -> tuple[list[Reward | Unscored], dict[str, Judgment]]:
         """A reward from the rating of each, and what was said of it by candidate id."""
-        judged = self.budget.watch(self.judge.rate(items), final=False)
+        judged = self.budget.watch(self._rate(items), final=False)
         judgments = {judgment.candidate_ids[0]: judgment for judgment in judged}
         candidates = {item.candidate.id: item.candidate for item in items}
         found = rewards_from_ratings(
             judgments.values(), candidates=candidates, rescale=self._rescale, length=self._length
         )
         return found, judgments
+
+    def _rate(self, items: Sequence[RateItem]) -> Iterable[Judgment]:
+        return self.judge.rate(items)
 
     def _compared(self, items: Sequence[RateItem]) -> tuple[list[Reward | Unscored], dict[str, Judgment]]:
         """A reward from the comparisons within each group, and one judgment that each stands in."""
@@ -155,7 +159,20 @@ def _groups(items: Iterable[RateItem]) -> list[list[Candidate]]:
 
 
 class AsyncJudgeReward(JudgeReward):
-    """The same reward as a coroutine, for judges that wait for a server."""
+    """The same reward as a coroutine, for judges that wait for a server; a rating may be asked for early."""
+
+    def __init__(self, judge: Judge, *, early: int = 0, **more: Any) -> None:
+        """early: ratings under way at once when they may be asked for before `score`; 0 asks then only."""
+        super().__init__(judge, **more)
+        self._early = EarlyRatings(judge, early) if early and self._compare is None else None
+
+    def ask_early(self, prompt: Text, completion: Text) -> None:
+        """Have a completion rated before the call that wants its reward; changes no reward."""
+        if self._early is not None:
+            self._early.ask(_item(0, prompt, completion, None))
+
+    def _rate(self, items: Sequence[RateItem]) -> Iterable[Judgment]:
+        return self.judge.rate(items) if self._early is None else self._early.rate(items)
 
     async def __call__(
         self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any

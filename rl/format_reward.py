@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 
 from rewards.judges.config import Settings
 from rewards.reward_function import AsyncJudgeReward, JudgeReward
+from rl.reward_boundary import HeldBack
 
 
 class FormatTerm(Settings):
@@ -77,6 +78,13 @@ def with_format(judge: JudgeReward, term: FormatTerm | None) -> JudgeReward | Fo
     if term is None:
         return judge
     return AsyncFormattedReward(judge, term) if isinstance(judge, AsyncJudgeReward) else FormattedReward(judge, term)
+
+
+def judge_behind(boundary: HeldBack) -> AsyncJudgeReward | None:
+    """The judge behind a server that a reward function asks, where there is one."""
+    function = boundary.function
+    judge = function.judge if isinstance(function, FormattedReward) else function
+    return judge if isinstance(judge, AsyncJudgeReward) else None
 
 
 def _text(completion: Any) -> str:

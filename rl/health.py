@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from rewards.types import Record
+from rl.metrics import Series
 
 Metrics = Mapping[str, float | None]
 """One step's metrics; None where a value was not finite."""
@@ -37,6 +38,16 @@ def symptoms(steps: Sequence[Metrics], recent: int = RECENT) -> list[Symptom]:
     """Everything that looks wrong in the last `recent` steps, in a fixed order. steps: from the first on."""
     found = (check(steps, recent) for check in _CHECKS)
     return [one for one in found if one is not None]
+
+
+def symptoms_in(series: Series) -> list[Symptom]:
+    """What looks wrong at the end of any training that `series` has metrics of."""
+    stages: dict[str, dict[int, dict[str, float | None]]] = {}
+    for (stage, metric), values in series.items():
+        for step, value in values.items():
+            stages.setdefault(stage, {}).setdefault(step, {})[metric] = value
+    trained = [steps for steps in stages.values() if any("loss" in metrics for metrics in steps.values())]
+    return [found for steps in trained for found in symptoms([steps[step] for step in sorted(steps) if step])]
 
 
 def _values(steps: Sequence[Metrics], name: str) -> list[float]:
@@ -124,6 +135,14 @@ _CHECKS: tuple[_Check, ...] = (
         lambda share: (
             f"{share:.1%} of the samples could not be judged (limit 2%): they take no part in learning. "
             "Look at the reasons in the report; longer answers, an overloaded server or a foreign protocol are usual."
+        ),
+    ),
+    _above(
+        "frac_reward_zero_std",
+        0.5,
+        lambda share: (
+            f"In {share:.0%} of the groups all rewards are equal (limit 50%), and such groups teach nothing. Try "
+            "expected ratings, comparisons within the group (reward.compare), or a higher temperature."
         ),
     ),
     _above(

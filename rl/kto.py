@@ -12,30 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from pydantic import JsonValue
 
 from rewards.errors import InputError, RunError
-from rewards.jsonl import read_records
-from rewards.judges.config import Attention, Dtype
 from rewards.select import Selected
-from rewards.training.arguments import quiet_deprecations, refusals
-from rewards.training.distributed import joined
-from rewards.training.launch_settings import LaunchSettings
-from rl.training import (
-    TrainingResult,
-    check_output,
-    check_prompts,
-    hold_out,
-    load_policy,
-    run_trainer,
-    trainer_arguments,
-)
+from rl.offline import Lesson, OfflineJob, Used, train_offline
+from rl.training import TrainingResult, check_prompts
 from rl.training_settings import KTOSettings
-
-if TYPE_CHECKING:
-    from transformers import TrainerCallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,67 +54,37 @@ def label(rows: Sequence[Selected], settings: KTOSettings) -> Labelled:
     return Labelled(good, bad, len(rows) - len(good) - len(bad))
 
 
-@quiet_deprecations()
 def train_kto(
-    selected: Sequence[Selected] | Path,
-    *,
-    model: str,
-    output: Path,
-    settings: KTOSettings,
-    trl: Mapping[str, JsonValue] | None = None,
-    adapter: Path | None = None,
-    dtype: Dtype = "auto",
-    attention: Attention = "auto",
-    launch: LaunchSettings | None = None,
-    callbacks: Sequence[TrainerCallback] = (),
-    resume: bool = False,
+    selected: Sequence[Selected] | Path, *, settings: KTOSettings, **job: Unpack[OfflineJob]
 ) -> TrainingResult:
-    """Train `model` on desirable and undesirable responses and save the adapter (or the whole model) in `output`.
+    """Train a policy on desirable and undesirable responses; see `rl.offline.train_offline`.
 
-    selected: usable candidates with their rewards, or the file of them. The other arguments, the files and the errors
-    are those of `rl.dpo.train_dpo`; `trl` holds keys of TRL's KTOConfig. `left_out` of the result counts the responses
-    between the thresholds and those whose prompt alone fills `max_length`.
+    selected: usable candidates with their rewards, or the file of them. `left_out` of the result counts the responses
+    between the thresholds and those whose prompt alone fills `max_length`. Raises RunError when all are of one kind,
+    InputError when less than a batch is left, and what the job does.
     """
-    launch = launch or LaunchSettings()
-    with joined(launch) as sharding:
-        # The file is read in here, since the first process may have written it while the others waited.
-        found = list(read_records(selected, Selected)) if isinstance(selected, Path) else list(selected)
-        labelled = label(found, settings)
-        check_prompts({row.candidate_id: row.messages for row in found})
-        checkpoint = check_output(output, resume=resume, launch=launch)
-        weights = _weights(len(labelled.desirable), len(labelled.undesirable), trl or {})
-        own = weights | {"beta": settings.beta, "loss_type": settings.loss_type}
-        arguments = trainer_arguments("kto", settings, output, dtype=dtype, trl=trl or {}, **own, **sharding)
-        policy = load_policy(model, adapter, settings, dtype=dtype, attention=attention, launch=launch)
-        held_out = hold_out([row.prompt_id for row in found], settings.eval_fraction, settings.seed)
-        rows = _mixed(labelled, settings.seed)
-        from trl import KTOTrainer
+    between = 0
 
-        with refusals("these responses with this policy"):
-            trainer = KTOTrainer(
-                model=policy.model,
-                args=arguments,
-                train_dataset=_dataset([row for row in rows if row["prompt_id"] not in held_out]),
-                eval_dataset=_dataset([row for row in rows if row["prompt_id"] in held_out]) if held_out else None,
-                processing_class=policy.tokenizer,
-                peft_config=policy.peft_config,
-            )
-        kept = len(trainer.train_dataset) + (len(trainer.eval_dataset) if held_out else 0)
-        if len(trainer.train_dataset) < settings.batch_size:
+    def lesson(found: list[Selected]) -> Lesson:
+        nonlocal between
+        labelled = label(found, settings)
+        between = labelled.between
+        check_prompts({row.candidate_id: row.messages for row in found})
+        weights = _weights(len(labelled.desirable), len(labelled.undesirable), job.get("trl") or {})
+        own = weights | {"beta": settings.beta, "loss_type": settings.loss_type}
+        return Lesson(_mixed(labelled, settings.seed), own)
+
+    def left_out(used: Used) -> int:
+        if used.kept < settings.batch_size:
             raise InputError(
                 f"expected at least one batch of {settings.batch_size} responses whose prompt leaves room within "
-                f"max_length = {settings.max_length} tokens, got {len(trainer.train_dataset)}. Raise it"
+                f"max_length = {settings.max_length} tokens, got {used.kept}. Raise it"
             )
-        return run_trainer(
-            trainer,
-            left_out=labelled.between + len(rows) - kept,
-            kind="kto",
-            model=model,
-            output=output,
-            settings=settings,
-            checkpoint=checkpoint,
-            callbacks=callbacks,
-        )
+        return between + len(used.rows) - used.kept - used.kept_out
+
+    return train_offline(
+        selected, record=Selected, kind="kto", settings=settings, lesson=lesson, left_out=left_out, **job
+    )
 
 
 def _weights(desirable: int, undesirable: int, trl: Mapping[str, JsonValue]) -> dict[str, float]:
@@ -158,9 +113,3 @@ def _mixed(labelled: Labelled, seed: int) -> list[dict[str, Any]]:
         for row in several
     ]
     return sorted(rows, key=lambda row: digest("kto", str(seed), row["prompt_id"], row["candidate_id"]))
-
-
-def _dataset(rows: Sequence[dict[str, Any]]) -> Any:
-    from datasets import Dataset
-
-    return Dataset.from_list(list(rows))

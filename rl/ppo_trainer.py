@@ -4,26 +4,22 @@ Why a subclass. GRPOTrainer (1.16) samples (vLLM too), runs sync and async rewar
 DeepSpeed and logging; what PPO adds is a critic, advantages a token, and two losses. TRL's own PPOTrainer takes reward
 models only and is experimental; a trainer from nothing would be some thousand lines to keep.
 
-What it depends on, all of trl>=1.16,<1.17, which is why that is pinned:
-- `_calculate_rewards` gives the rewards of all processes, (N, functions), NaN where a function gave None;
+What it depends on beside `rl.judged_trainer`, all of trl>=1.16,<1.17, which is why that is pinned:
 - `_generate_and_score_completions` gives a dictionary of tensors a row (prompt_ids, completion_ids and their masks,
   ref_per_token_logps where `beta` is not 0), whose further tensors are shuffled and split with the others;
 - `_compute_loss` is all of the loss, already divided for gradient accumulation;
-- `_step`, `_buffered_inputs` and `_metrics` are where it counts, keeps a batch, and collects what it logs;
+- `_metrics` is where it collects what it logs;
 - a model with TRL's fused output layer takes `labels` and `fused_lm_head=True`.
-Of transformers' Trainer it overrides `create_optimizer`, `create_scheduler`, `_save`, `_load_from_checkpoint`,
-`_save_optimizer_and_scheduler` and `_load_optimizer_and_scheduler`.
+Of transformers' Trainer it overrides `create_optimizer`, `create_scheduler`, `_save` and `_load_from_checkpoint`.
 
 A response without a reward is gone for good: it is taken out of the batch before GAE, whitening and the forward pass
-of the losses, so that what is left computes the same bits as a batch that never had it. With several reward functions,
-one None is enough. GRPOTrainer adds up what the others say, which makes a judge that failed a reward of 0.
+of the losses, so that what is left computes the same bits as a batch that never had it.
 
 Not done here: images, tools, an entropy bonus, evaluation within training. Imports trl; is imported late.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,9 +28,9 @@ import torch
 from trl import GRPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
-from rewards.errors import FailureBudgetError
 from rl.advantages import gae, whiten
 from rl.critic import FOLDER, NAME, Critic, attach, load_critic, save_critic, trained_weights, without_critic
+from rl.judged_trainer import Batch, JudgedTrainer
 from rl.kl import KLController, kl_estimate
 from rl.ppo_loss import clipped_surrogate, clipped_value_loss, explained_variance
 from rl.ppo_schedule import hold_policy_back, separate_rates
@@ -42,11 +38,8 @@ from rl.reward_boundary import HeldBack
 from rl.reward_scaling import RunningScale, shape_rewards
 from rl.training_settings import PPOSettings
 
-STATE = "ppo_state.json"
-Batch = dict[str, Any]
 
-
-class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
+class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships no types
     """GRPOTrainer with a critic and PPO's losses.
 
     args: a GRPOConfig with `beta` not 0, which only makes the parent compute the reference's log-probabilities.
@@ -56,12 +49,10 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
     def __init__(
         self, *, critic: Critic, settings: PPOSettings, reward_funcs: Sequence[HeldBack], **more: Any
     ) -> None:
-        super().__init__(reward_funcs=list(reward_funcs), **more)
+        super().__init__(reward_funcs=reward_funcs, **more)
         self.settings = settings
-        self.boundaries = list(reward_funcs)
         self.controller = KLController(settings.kl.coefficient, target=settings.kl.target, horizon=settings.kl.horizon)
         self.scale = RunningScale() if settings.reward_scale == "running" else None
-        self._raw_rewards = torch.empty(0)
         # Dropout off: old and new log-probabilities must be of one model (Huang et al. 2024, arXiv 2403.17031).
         disable_dropout_in_model(critic)
         if not self.is_deepspeed_enabled:
@@ -89,43 +80,14 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
 
         self.vllm_generation.sync_weights = sync_weights
 
-    def train(self, *args: Any, **more: Any) -> Any:
-        """As the parent's; once the failure budget is used up, the last finished step is saved before the error."""
-        try:
-            return super().train(*args, **more)
-        except FailureBudgetError:
-            if self.state.global_step:
-                self._save_checkpoint(self.model, trial=None)
-                self.callback_handler.on_save(self.args, self.state, self.control)
-            raise
-
     # Rewards and advantages
-
-    def _calculate_rewards(self, *args: Any, **more: Any) -> torch.Tensor:
-        rewards: torch.Tensor = super()._calculate_rewards(*args, **more)
-        self._stop_together()
-        self._raw_rewards = rewards.masked_fill(rewards.isnan().any(dim=1, keepdim=True), torch.nan)
-        return self._raw_rewards
-
-    def _stop_together(self) -> None:
-        """Raise FailureBudgetError on every process when any of them holds one."""
-        errors = [boundary.error for boundary in self.boundaries if boundary.error is not None]
-        flag = torch.tensor([float(bool(errors))], device=self.accelerator.device)
-        if self.accelerator.reduce(flag, reduction="sum").item():
-            raise (
-                errors[0]
-                if errors
-                else FailureBudgetError(
-                    "another process of this job has used up its failure budget; its own message says why"
-                )
-            )
 
     @torch.no_grad()
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         batch: Batch = super()._generate_and_score_completions(inputs)
         reference = batch.pop("ref_per_token_logps")
         old, values = self._old(batch)
-        mine = slice(self.accelerator.process_index * len(old), (self.accelerator.process_index + 1) * len(old))
+        mine = self._mine(len(old))
         raw = self._weighted()
         if self.scale is not None:
             self.scale.update(raw)
@@ -143,7 +105,7 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
         advantages, returns = gae(
             self._token_rewards(rewards, kl, mask), values, mask, gamma=self.settings.gamma, lam=self.settings.lam
         )
-        self._note(raw, kl.sum(1)[scored], values, returns, mask)
+        self._note(kl.sum(1)[scored], values, returns, mask)
         if self.settings.whiten:
             advantages = whiten(advantages, mask, total=self._total)
         return batch | {
@@ -209,22 +171,15 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
         found[rows, mask.sum(dim=1)[rows] - 1] += rewards[rows]
         return found
 
-    def _total(self, values: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.accelerator.reduce(values, reduction="sum")
-        return found
-
-    def _note(
-        self, raw: torch.Tensor, kl: torch.Tensor, values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor
-    ) -> None:
+    def _note(self, kl: torch.Tensor, values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor) -> None:
         """Log what a batch was like, and let the controller answer to it."""
         total, count = self._total(torch.stack([kl.sum(), kl.new_tensor(float(len(kl)))])).tolist()
         metrics = self._metrics["train"]
         every = [self.accelerator.gather(self.accelerator.pad_across_processes(x, dim=1)) for x in (values, returns)]
         valid = self.accelerator.gather(self.accelerator.pad_across_processes(mask, dim=1))
-        metrics["failure_rate"].append(raw.isnan().float().mean().item())
+        self._note_batch()
         metrics["kl_coefficient"].append(self.controller.coefficient)
         metrics["explained_variance"].append(explained_variance(every[0][valid], every[1][valid]))
-        metrics["completion_length"].append(metrics["completions/mean_length"][-1])
         metrics.pop("frac_reward_zero_std", None)  # of groups, which PPO has none of
         if count:
             metrics["kl"].append(total / count)
@@ -307,40 +262,14 @@ class PPOTrainer(GRPOTrainer):  # type: ignore[misc]  # trl ships no types
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         load_critic(self.critic, Path(resume_from_checkpoint) / FOLDER)
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        from safetensors.torch import save_file
+    def _extra_state(self) -> dict[str, Any]:
+        scale = None if self.scale is None else vars(self.scale)
+        return {"kl_coefficient": self.controller.coefficient, "reward_scale": scale}
 
-        folder = Path(output_dir)
-        if self._buffered_inputs is not None and self._step % (self.args.steps_per_generation * self.num_iterations):
-            tensors = {
-                f"{number}.{name}": value.detach().to("cpu", copy=True).contiguous()
-                for number, part in enumerate(self._buffered_inputs)
-                for name, value in part.items()
-            }
-            save_file(tensors, folder / f"ppo_batch_{self.args.process_index}.safetensors")
-        if self.args.should_save:
-            scale = None if self.scale is None else vars(self.scale)
-            state = {"step": self._step, "kl_coefficient": self.controller.coefficient, "reward_scale": scale}
-            (folder / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        from safetensors.torch import load_file
-
-        state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
-        self._step, self.controller.coefficient = state["step"], state["kl_coefficient"]
+    def _take_extra_state(self, state: dict[str, Any]) -> None:
+        self.controller.coefficient = state["kl_coefficient"]
         if self.scale is not None and state["reward_scale"] is not None:
             vars(self.scale).update(state["reward_scale"])
-        path = Path(checkpoint) / f"ppo_batch_{self.args.process_index}.safetensors"
-        if path.is_file():
-            parts: list[Batch] = [{} for _ in range(self.args.steps_per_generation)]
-            for key, value in load_file(path, device=str(self.args.device)).items():
-                number, _, name = key.partition(".")
-                parts[int(number)][name] = value
-            self._buffered_inputs = parts
 
 
 _IDS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")

@@ -28,13 +28,12 @@ from rl.report_browser import anchor, browse, browse_evaluation
 from rl.report_findings import count, findings, percent
 from rl.report_review import read_review
 from rl.report_summary import Summary, summarise
+from rl.report_training import curves, step_times
 from rl.run_folder import RunFolder
 
 TEMPLATE = "report_template.html"
 SCENARIOS = 80
 """Rows of the table of scenarios."""
-_CURVES = ("loss", "rewards/accuracies", "rewards/margins", "reward", "mean_token_accuracy", "kl", "grad_norm")
-"""Metrics of a training stage that are drawn, at most three of a stage, in this order of preference."""
 
 
 def write_report(run: RunFolder) -> Path:
@@ -60,7 +59,8 @@ def write_report(run: RunFolder) -> Path:
         pictures=_pictures(summary),
         failure_rows=_failure_rows(summary),
         scenarios=sorted(summary.scenarios.items(), key=lambda item: (-item[1].prompts, item[0]))[:SCENARIOS],
-        training=_training(summary),
+        training=curves(summary.series),
+        step_times=step_times(summary.series),
         guard_curves=describe(summary.guard),
         prompts=prompts,
         evaluated=browse_evaluation(run),
@@ -188,18 +188,6 @@ def _pictures(summary: Summary) -> dict[str, Markup]:
             "win-rate", "Win rate with its interval", rate, 0.5, "no difference"
         )
     return pictures
-
-
-def _training(summary: Summary) -> list[tuple[str, Markup]]:
-    """Curves of every stage that logged a loss, or more than a few steps of something known."""
-    stages = dict.fromkeys(stage for stage, name in summary.series if name == "loss")
-    drawn = []
-    for position, stage in enumerate(stages):
-        lines = [figures.Line(name, values) for name in _CURVES if (values := summary.series.get((stage, name)))]
-        lines = [line for line in lines if any(value is not None for value in line.values.values())][:3]
-        if lines:
-            drawn.append((stage, figures.training_curves(str(position), f"Training: {stage}", lines)))
-    return drawn
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rl.health import symptoms_in
 from rl.report_summary import OUTSIDE, Summary
 from rl.results import Estimate, Evaluation
 
@@ -48,6 +49,7 @@ def findings(summary: Summary) -> list[Finding]:
             found.append(part)
     if summary.evaluation is not None:
         found.append(_win_rate(summary.evaluation))
+    found += [Finding("warning", "Health", symptom.text) for symptom in symptoms_in(summary.series)]
     if not any(one.tone != "warning" for one in found):
         found.append(Finding("plain", "Results", "This run folder holds no results yet."))
     certificate = _certificate(summary)

@@ -14,10 +14,14 @@ __all__ = [
     "CriticSettings",
     "DPOLoss",
     "DPOSettings",
+    "GRPOSettings",
+    "GroupSettings",
     "KLSettings",
     "KTOSettings",
     "LoraSettings",
+    "OnPolicySettings",
     "PPOSettings",
+    "RLOOSettings",
     "SFTSettings",
     "TrainingSettings",
 ]
@@ -109,8 +113,8 @@ class CriticSettings(Settings):
         return self
 
 
-class PPOSettings(TrainingSettings):
-    """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) on a judge's rewards."""
+class OnPolicySettings(TrainingSettings):
+    """What the trainings share that sample from the policy while it learns."""
 
     learning_rate: float = Field(default=3e-6, gt=0)
     """Peak of the policy's schedule."""
@@ -118,18 +122,39 @@ class PPOSettings(TrainingSettings):
     """Token limit of a response."""
     temperature: float = Field(default=1.0, gt=0)
     """Of the draw; log-probabilities are those of the tempered policy."""
-    responses_per_prompt: int = Field(default=1, ge=1)
-    """Responses to each prompt of a batch; more for rewards that compare the responses of a prompt."""
     minibatches: int = Field(default=1, ge=1)
     """Optimizer steps that share one batch of responses (gradient_accumulation forward passes each)."""
     passes: int = Field(default=1, ge=1)
     """Times that a batch of responses is gone through."""
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    """Half the width of the probability ratio's free range."""
+    prompt_order: Literal["balanced", "shuffled", "short_first"] = "balanced"
+    """balanced: scenarios by turns; shuffled: by chance; short_first: a curriculum from short to long prompts."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.eval_fraction:
+            raise ValueError(
+                "expected eval_fraction 0: on-policy training measures its rewards while it trains, and holds out "
+                "nothing"
+            )
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError(
+                f"expected max_new_tokens below max_length, which is for prompt and response together, got "
+                f"{self.max_new_tokens} and {self.max_length}"
+            )
+        return self
+
+
+class PPOSettings(OnPolicySettings):
+    """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) on a judge's rewards."""
+
+    responses_per_prompt: int = Field(default=1, ge=1)
+    """Responses to each prompt of a batch; more for rewards that compare the responses of a prompt."""
     gamma: float = Field(default=1.0, ge=0, le=1)
     """Discount a token."""
     lam: float = Field(default=0.95, ge=0, le=1)
     """Lambda of generalised advantage estimation."""
-    clip: float = Field(default=0.2, gt=0, lt=1)
-    """Half the width of the probability ratio's free range."""
     value_clip: float | None = Field(default=0.2, gt=0)
     """Most that a value may move from the batch's start before its gain no longer counts; null: any."""
     value_coefficient: float = Field(default=0.5, gt=0)
@@ -146,18 +171,30 @@ class PPOSettings(TrainingSettings):
     """Absolute bound, after scaling."""
     missing_eos_penalty: float = Field(default=1.0, ge=0)
     """Reward taken, after scaling, from a response that was cut off."""
-    prompt_order: Literal["balanced", "shuffled", "short_first"] = "balanced"
-    """balanced: scenarios by turns; shuffled: by chance; short_first: a curriculum from short to long prompts."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.eval_fraction:
-            raise ValueError(
-                "expected eval_fraction 0: PPO measures its rewards while it trains, and holds out nothing"
-            )
-        if self.max_new_tokens >= self.max_length:
-            raise ValueError(
-                f"expected max_new_tokens below max_length, which is for prompt and response together, got "
-                f"{self.max_new_tokens} and {self.max_length}"
-            )
-        return self
+
+class GroupSettings(OnPolicySettings):
+    """What the trainings share that compare a response with the others to its prompt, and need no critic."""
+
+    responses_per_prompt: int = Field(default=8, ge=2)
+    """Responses to each prompt of a batch: the group."""
+
+
+class GRPOSettings(GroupSettings):
+    """Group relative policy optimisation (Shao et al. 2024, arXiv 2402.03300) on a judge's rewards."""
+
+    beta: float = Field(default=0.02, gt=0)
+    """Weight of the KL divergence from the reference (k3) in the loss; next to 0 it is only measured."""
+    loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
+    """dapo: every token of a batch weighs the same; grpo: every response; dr_grpo: tokens over a fixed length."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Divide advantages by the standard deviation of the rewards of the group, of the batch, or not."""
+
+
+class RLOOSettings(GroupSettings):
+    """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740) on a judge's rewards."""
+
+    beta: float = Field(default=0.05, gt=0)
+    """Reward taken for each nat of a response's log-ratio to the reference; next to 0 it is only measured."""
+    normalize_advantages: bool = False
+    """Advantages with mean 0 and variance 1 over a batch."""

@@ -108,14 +108,16 @@ def certify(arguments: CertifyArguments) -> JudgeCertificate:
 
 def _cost(words: list[str]) -> int:
     """Print what the judge would be asked for its certificate. Nothing of it is cached: its speed is measured."""
-    from recipes.cost_of import dry_run_items
-    from recipes.dry_run import Options, split_options
+    from recipes.cost_of import estimate_items
+    from recipes.dry_run_options import Options, split_options
+    from recipes.show_cost import show_costs
     from recipes.stages import BUNDLED_CANDIDATES
 
     options, rest = split_options(words)
     given = tyro.cli(CertifyArguments, args=rest, prog="autoj certify", description=CertifyArguments.__doc__)
     sets = [*_given_sets(given), *_bundled_sets(given, BUNDLED_CANDIDATES)]
-    return dry_run_items(given.judge.model_copy(update={"cache": None}), sets, options or Options())
+    options = options or Options()
+    return show_costs([estimate_items(given.judge.model_copy(update={"cache": None}), sets, options)], options)
 
 
 def _given_sets(given: CertifyArguments) -> Iterator[tuple[str, Sequence[RateItem | CompareItem]]]:

@@ -37,8 +37,8 @@ usage: autoj evaluate-judge WHAT [OPTIONS]     autoj evaluate-judge WHAT --help
 
 Answers come from files, or from a judge asked now (--judge.model NAME ..., kept in --output FOLDER).
 --json prints JSON, --html FILE writes a page with pictures.
---dry-run prints what a judge would be asked and what that costs (eval-p, eval-r, pairs, ratings), with --probe N (ask
-N questions now for the rate), --rate TOKENS_PER_SECOND, --devices N.
+--dry-run prints what the judge would be asked and what that costs, with --probe N (ask N questions now for the rate),
+--rate TOKENS_PER_SECOND, --devices N.
 
   autoj evaluate-judge eval-p --data testdata_pairwise.jsonl --predictions FILE --swapped FILE
   autoj evaluate-judge eval-c --data testdata_critique.jsonl --comparisons gpt-4-Eval_auto-j_vs_chatgpt.jsonl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipes.commands.shortcut import engine_of, recipe_from_flags, run_kind
+from recipes.commands.shortcut import engine_of, run_kind
 
 EXAMPLE = """autoj judge responses.jsonl --judge.mode critique --compare.design circular --output runs/judged
 --engine ray                   judge in the actors of a Ray cluster (--judge.ray.address auto, .max_actors 8, ...)
@@ -13,11 +13,4 @@ EXAMPLE = """autoj judge responses.jsonl --judge.mode critique --compare.design 
 
 def main(arguments: list[str]) -> int:
     """Run the job, or print what it would ask."""
-    arguments = engine_of("judge", arguments)
-    if "--dry-run" in arguments and not {"-h", "--help"} & set(arguments):
-        from recipes.cost_of import dry_run_recipe
-        from recipes.dry_run import Options, split_options
-
-        options, rest = split_options(arguments)
-        return dry_run_recipe(recipe_from_flags("judge", rest, positional="candidates"), options or Options())
-    return run_kind("judge", arguments, positional="candidates", example=EXAMPLE)
+    return run_kind("judge", engine_of("judge", arguments), positional="candidates", example=EXAMPLE)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from recipes.commands.shortcut import show_keys
+from recipes.commands.shortcut import dry_run, show_keys
 from recipes.launcher import launch, split_flags
 from recipes.loading import find_recipe, load_recipe, recipe_head
-from recipes.schema import CollectRecipe
+from recipes.schema import Recipe
 from rewards.errors import InputError
 
 SWITCHES = ("--resume", "--clean")
@@ -20,7 +20,7 @@ RECIPE is a YAML file or the short name of a shipped recipe (autoj list).
 --nproc N     train on N processes of this machine, one for each GPU (recipes that train)
 --strategy S  how they share the model: ddp, zero2, zero3 (DeepSpeed) or fsdp2 (GPUs only)
 --nnodes M --rdzv HOST:PORT   on M machines: the same command on each, HOST one of them, PORT a free port there
---dry-run     print judge calls, tokens, time and device-hours; writes nothing. With it:
+--dry-run     print calls, tokens, time and device-hours of all models it asks; writes nothing. With it:
               --probe N (ask N questions now to measure the rate, 4; 0 asks none), --rate TOKENS_PER_SECOND,
               --devices N (that the judge runs on), --json
 autoj run RECIPE --help lists the keys of that recipe."""
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return _show_keys(name)
     switches = [flag for flag in flags if flag in SWITCHES]
     if "--dry-run" in flags:
-        return _dry_run(name, flags)
+        return dry_run(flags, lambda rest: _launched(name, rest))
     world, rest = split_flags([flag for flag in flags if flag not in SWITCHES])
     if world is not None:
         return launch(name, rest, world, switches=switches)
@@ -47,18 +47,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _dry_run(name: str, flags: list[str]) -> int:
-    from recipes.cost_of import dry_run_recipe
-    from recipes.dry_run import Options, split_options
-
-    options, rest = split_options(flags)
-    recipe = load_recipe(name, rest)
-    if isinstance(recipe, CollectRecipe):
-        from recipes.collecting import print_estimate
-
-        print_estimate(recipe)
-        return 0
-    return dry_run_recipe(recipe, options or Options())
+def _launched(name: str, flags: list[str]) -> Recipe:
+    """The recipe as each of its processes would have it, on whatever machine: nothing is started."""
+    world, rest = split_flags(flags)
+    if world is not None:
+        rest += [f"--launch.processes={world.processes}"]
+        rest += [] if world.strategy is None else [f"--launch.strategy={world.strategy}"]
+    return load_recipe(name, rest)
 
 
 def _show_keys(name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
@@ -21,14 +21,17 @@ def run_kind(
     example: str,
     required: Mapping[str, JsonValue] | None = None,
 ) -> int:
-    """Run a recipe of this kind from flags; the first argument may fill the key named `positional`.
+    """Run a recipe of this kind from flags, or print what it would cost (`--dry-run`).
 
+    The first argument may fill the key named `positional`.
     required: stands in for other keys without a default when the help is printed.
     """
     what = f" {positional.upper()}" if positional else ""
     usage = f"usage: autoj {kind}{what} --output FOLDER [--key value ...] [--resume | --clean]\n\n{example}\n"
     if "-h" in arguments or "--help" in arguments or (positional and not arguments):
         return _help(kind, usage, {**({positional: "…"} if positional else {}), **(required or {})})
+    if "--dry-run" in arguments:
+        return dry_run(arguments, lambda rest: recipe_from_flags(kind, rest, positional=positional))
     resume, clean = "--resume" in arguments, "--clean" in arguments
     rest = [argument for argument in arguments if argument not in ("--resume", "--clean")]
     recipe = recipe_from_flags(kind, rest, positional=positional)
@@ -36,6 +39,15 @@ def run_kind(
 
     run_recipe(recipe, resume=resume, clean=clean)
     return 0
+
+
+def dry_run(arguments: list[str], read: Callable[[list[str]], Recipe]) -> int:
+    """Print what the recipe that `read` makes of the other arguments would ask, and what that costs."""
+    from recipes.cost_of import dry_run_recipe
+    from recipes.dry_run_options import Options, split_options
+
+    options, rest = split_options(arguments)
+    return dry_run_recipe(read(rest), options or Options())
 
 
 def engine_of(section: str, arguments: list[str]) -> list[str]:

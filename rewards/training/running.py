@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
     from transformers import Trainer, TrainerCallback
 
-Kind = Literal["dpo", "sft", "kto", "judge", "ppo"]
+Kind = Literal["dpo", "sft", "kto", "judge", "ppo", "grpo", "rloo"]
 RESULT_FILE = "training.json"
 
 

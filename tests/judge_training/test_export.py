@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -279,3 +281,19 @@ def test_a_hub_that_refuses_leaves_the_export(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("huggingface_hub.HfApi", Refuses)
     with pytest.raises(InputError, match=r"no network.*complete in"):
         push(tmp_path, "me/judge", private=True)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_every_exported_file_has_the_mode_that_the_umask_says(
+    umask: int, mode: int, adapter: Path, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        export_judge(settings_of(adapter), tmp_path / "mine")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]
+    assert "model.safetensors" in {path.name for path in files}
+    assert {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in files} == {
+        path.name: oct(mode) for path in files
+    }

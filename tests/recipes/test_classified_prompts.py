@@ -107,7 +107,7 @@ def test_a_quota_holds_for_classified_prompts(responses: Path, tmp_path: Path) -
 
 
 def test_prompts_are_balanced_over_their_predicted_scenarios(tmp_path: Path) -> None:
-    from recipes.schema import PromptSettings
+    from recipes.sections import PromptSettings
     from recipes.splitting import choose_prompts
     from recipes.stages import read_source, with_scenarios
 

@@ -13,8 +13,8 @@ from judge_training.collection.manifest import CollectionManifest
 from judge_training.collection.unjudged import read_unjudged
 from judge_training.examples import JudgeExample, read_examples, training_text, write_examples
 from recipes.cli import main
+from recipes.judge_recipes import CollectRecipe
 from recipes.loading import load_recipe
-from recipes.schema import CollectRecipe
 from rewards.errors import InputError
 from rewards.protocol.builtin import builtin_protocol
 from tests.judge_server import Body, Reply, Server, chat_reply, said, serving
@@ -118,6 +118,27 @@ def test_the_estimate_is_what_an_agreeing_teacher_then_costs(
     assert int(total.split("│")[2]) == len(server.requests) == 11
     assert collect(data, tmp_path / "out", server.url, "--dry-run") == 0
     assert "4 examples are decided" in capsys.readouterr().out
+
+
+def test_a_given_rate_tells_the_time_and_a_teacher_is_never_probed(
+    pairs: Path, tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--kind", "pairs", "--dry-run"]
+    assert collect(pairs, tmp_path / "out", server.url, *flags, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["seconds"], found["device_hours"]) == (None, None)
+    tokens = sum(call["prompt_tokens"] + call["new_tokens"] for call in found["calls"])
+    assert collect(pairs, tmp_path / "out", server.url, *flags, "--json", "--rate", "20", "--devices", "8") == 0
+    timed = json.loads(capsys.readouterr().out)
+    assert timed["seconds"] == pytest.approx(tokens / 20)
+    assert timed["device_hours"] == pytest.approx(8 * tokens / 20 / 3600)
+    assert collect(pairs, tmp_path / "out", server.url, *flags) == 0
+    assert "for the time, give the server's --rate" in capsys.readouterr().out
+    assert collect(pairs, tmp_path / "out", server.url, *flags, "--rate", "20", "--devices", "8") == 0
+    assert "(8 x GPU)" in capsys.readouterr().out
+    assert collect(pairs, tmp_path / "out", server.url, *flags, "--probe", "2") == 2
+    assert "expected no --probe with a teacher" in capsys.readouterr().err
+    assert server.requests == []
 
 
 def test_tokens_are_counted_with_a_local_tokenizer(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from recipes.cli import main
-from recipes.dry_run import Options, split_options
+from recipes.design_questions import pairs_of_design
+from recipes.dry_run_options import Options, split_options
 from recipes.machine import machine_of
-from recipes.planning import pairs_of_design
-from recipes.schema import ComparisonSettings
+from recipes.sections import ComparisonSettings
 from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, parts_of
 from rewards.errors import InputError
 from rewards.jsonl import read_records
@@ -89,7 +89,7 @@ def test_a_design_makes_as_many_questions_as_its_formula(n: int, capsys: pytest.
     wanted["ties"] = wanted["circular"]
     for design, pairs in wanted.items():
         compare = ComparisonSettings.model_validate({"design": design})
-        assert pairs_of_design(compare, n) == pairs
+        assert pairs_of_design(compare.design, n) == pairs
     words = ["run", "best_of_n/tiny", *SCRIPTED, "--prompts.limit", "5", "--sampling.n", str(n)]
     found = estimate(capsys, *words, "--compare.design", "all")
     assert lines(found).get("comparisons", 0) == 5 * n * (n - 1)
@@ -292,12 +292,11 @@ def test_an_evaluation_and_a_certificate_say_what_they_would_ask(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "judge/tiny"], "expected a recipe with a judge for --dry-run, got train_judge"),
         (["judge", "bundled", "--judge.rival.kind", "longer"], "got rival.kind longer"),
         (["judge", "bundled", "--probe", "some"], "expected a whole number after --probe, got 'some'"),
         (["judge", "bundled", "--rate", "0"], "expected a number above 0 after --rate"),
         (["judge", "bundled", "--devices", "1.5"], "expected a whole number above 0 after --devices"),
-        (["evaluate-judge", "eval-c"], "expected eval-p, pairs, ratings, eval-r with --dry-run"),
+        (["evaluate-judge", "eval-x"], "expected eval-p, eval-c, eval-r"),
     ],
 )
 def test_what_cannot_be_estimated_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

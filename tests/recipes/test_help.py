@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from recipes.cli import main
-from recipes.loading import settings_class
+from recipes.loading import find_recipe, recipe_head, settings_class, shipped_recipes
 from recipes.schema import KINDS
 
 
@@ -37,7 +37,22 @@ def test_the_help_names_every_key_and_no_flag_that_is_not_read(
     named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z0-9_.-]+)", shown)}
     keys = {flag.removeprefix("--") for flag in leaf_keys(KINDS[kind])}
     assert keys - named == set()
-    dry_run = {"dry_run", "probe", "rate", "devices", "json"} if arguments[0] == "judge" else set()
+    dry_run = {"dry_run", "probe", "rate", "devices", "json"} if arguments[0] in ("judge", "sample") else set()
     engine = {"engine"} if arguments[0] in ("judge", "sample") else set()  # short for the section's own
     others = named - keys - {"help", "resume", "clean", "key"} - dry_run - engine
     assert others == set()  # such as --compare.no-both-orders, which the command would refuse
+
+
+@pytest.mark.parametrize("columns", ["60", "200"])
+def test_the_list_shows_every_recipe_with_its_whole_purpose(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    for name, path in shipped_recipes().items():
+        paragraph = recipe_head(path).partition("\n\n")[0]
+        assert name in shown
+        assert " ".join(paragraph.split()) in " ".join(shown.split())
+    assert all(len(line) <= int(columns) for line in shown.splitlines())
+    assert "\n" in recipe_head(find_recipe("filter/autoj_13b")).partition("\n\n")[0]  # which was cut at its first line

@@ -119,14 +119,11 @@ def test_sample_judge_select_and_review_as_separate_commands(
     sampled, judged, selected = tmp_path / "sampled", tmp_path / "judged", tmp_path / "selected"
     policy = ["--policy.model", str(tiny_model), "--sampling.n", "3", "--sampling.max_new_tokens", "8"]
     assert main(["sample", "--prompts.source", str(prompts), *policy, "--output", str(sampled)]) == 0
-    rows = tmp_path / "responses.jsonl"
-    texts = {one.id: one for one in read_records(RunFolder(sampled).prompts, Prompt)}
-    with rows.open("w") as file:
-        for one in read_records(RunFolder(sampled).candidates, Candidate):
-            row = {"prompt": texts[one.prompt_id].messages[0].content, "completion": one.text, "id": one.id}
-            file.write(json.dumps(row) + "\n")
     judge = ["--judge.backend", "scripted", "--compare.design", "circular", "--output", str(judged)]
-    assert main(["judge", str(rows), *judge]) == 0
+    assert main(["judge", str(RunFolder(sampled).candidates), *judge]) == 0
+    before, after = (list(read_records(RunFolder(one).candidates, Candidate)) for one in (sampled, judged))
+    assert after == before
+    assert RunFolder(judged).prompts.read_bytes() == RunFolder(sampled).prompts.read_bytes()
     review = tmp_path / "review.jsonl"
     assert main(["select", str(judged), "--review", str(review), "--output", str(selected)]) == 0
     assert len(list(read_records(RunFolder(selected).pairs, Pair))) == 3

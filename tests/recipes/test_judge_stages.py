@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,13 @@ def flags(model: Path, output: Path, *more: str) -> list[str]:
 
 
 def test_the_tiny_recipe_trains_a_judge_that_judges_and_a_second_start_does_nothing_again(
-    tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "run"
     arguments = flags(tiny_model, output)
+    estimate = ["run", "judge/tiny", *arguments, "--dry-run", "--json", "--probe", "0"]
+    assert main(estimate) == 0
+    expected = json.loads(capsys.readouterr().out)
     assert main(["run", "judge/tiny", *arguments]) == 0
     run = RunFolder(output)
     trained, held_out = list(read_examples(run.examples)), list(read_examples(run.held_out_examples))
@@ -47,6 +51,10 @@ def test_the_tiny_recipe_trains_a_judge_that_judges_and_a_second_start_does_noth
     judged = [*read_records(run.judgments, Judgment)]
     compared = list(read_records(run.comparisons, Comparison))
     assert len(judged) + len(compared) == 6
+    asked = [len(judged), sum(len(one.judgments) for one in compared)]
+    assert [line["calls"] for line in expected["others"][0]["lines"]] == asked
+    assert main(estimate) == 2  # nothing is left to ask
+    assert "the run has measured already" in capsys.readouterr().err
     responses = {text for one in held_out for text in one.responses}
     assert {texts[name] for one in judged for name in one.candidate_ids} <= responses
     assert run.report.exists()

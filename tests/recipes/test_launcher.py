@@ -220,6 +220,8 @@ def test_every_process_is_told_the_world_to_expect() -> None:
     recipe = load_recipe("dpo/tiny", told)
     assert recipe.launch.processes == 2  # type: ignore[union-attr]
     assert recipe.train.beta == 1  # type: ignore[union-attr]
+    online = load_recipe("ppo/tiny", launch_flags("ppo/tiny", [], World(nproc=2)))
+    assert online.launch.processes == 2  # type: ignore[union-attr]
     with pytest.raises(InputError, match=r"expected --launch.processes 2, .* got 3"):
         launch_flags("dpo/tiny", ["--launch.processes", "3"], World(nproc=2))
     with pytest.raises(InputError, match="a filter recipe trains nothing"):
@@ -238,7 +240,7 @@ def test_fsdp2_on_a_cpu_is_refused_before_anything_starts(capsys: pytest.Capture
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("recipe", ["dpo/tiny", "rft/tiny", "quickstart/tiny", "judge/tiny"])
+@pytest.mark.parametrize("recipe", ["dpo/tiny", "rft/tiny", "quickstart/tiny", "judge/tiny", "ppo/tiny"])
 def test_a_world_that_was_not_asked_for_is_refused(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from recipes.cli import main
 from recipes.loading import load_recipe
 from recipes.schema import PPORecipe
 from rewards.errors import InputError
+from rewards.reward_function import JudgeReward
 from rl.results import Evaluation
 from rl.run_folder import RunFolder
 from rl.training import TrainingResult
@@ -34,9 +36,27 @@ def flags(model: Path, output: Path) -> list[str]:
     return ["--policy.model", str(model), *TINY, *sizes, "--output", str(output), "--track.mode", "off"]
 
 
-def test_it_runs_to_its_report_and_a_second_start_does_nothing_again(tiny_model: Path, tmp_path: Path) -> None:
+def asked(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict[str, int]:
+    """What a dry run says that the judge would be asked."""
+    capsys.readouterr()
+    assert main(["run", "ppo/tiny", *arguments, "--dry-run", "--json"]) == 0
+    return {line["name"]: line["calls"] for line in json.loads(capsys.readouterr().out)["lines"]}
+
+
+def test_it_runs_to_its_report_and_a_second_start_does_nothing_again(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [*flags(tiny_model, tmp_path / "run"), "--reward.format.pattern", ".*", "--failures.limit", "1"]
+    expected, scored, score = asked(capsys, arguments), list[object](), JudgeReward.score
+
+    def counting(self: JudgeReward, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
+        scored.extend(completions)
+        return score(self, prompts, completions, **columns)
+
+    monkeypatch.setattr(JudgeReward, "score", counting)
     assert main(["run", "ppo/tiny", *arguments]) == 0
+    assert expected == {"ratings while it trains": len(scored), "evaluation": 4}
+    assert asked(capsys, arguments) == {}  # nothing is left to ask
     run = RunFolder(tmp_path / "run")
     assert set(run.finished()) == {"prompts", "train", "evaluate"}
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]

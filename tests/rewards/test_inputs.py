@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from rewards.columns import ColumnMap
 from rewards.errors import InputError, MissingFileError
 from rewards.inputs import Tally, read_candidates, read_pairs, read_prompts, read_responses, stream_prompts
+from rewards.jsonl import write_records
 from rewards.rows import Problem, stream_rows
-from rewards.types import Message, Prompt
+from rewards.types import Candidate, Message, Prompt
 
 ROWS = [{"prompt": "Why is the sky blue?", "topic": "physics"}, {"prompt": "Say, “hi”,\nplease", "topic": "talk"}]
 USER = {"role": "user", "content": "Hello"}
@@ -243,6 +244,42 @@ def test_a_response_in_several_pairs_is_one_candidate(tmp_path):
     rows = [{"prompt": "p", "chosen": "a", "rejected": other} for other in ("b", "c")]
     result = read_responses(jsonl(tmp_path / "pairs.jsonl", *rows))
     assert [(one.candidate.text, one.candidate.index) for one in result.records] == [("a", 0), ("b", 1), ("c", 2)]
+
+
+def sampled(folder, *candidates):
+    prompts = [Prompt(id="a", messages=(Message(role="user", content="Hello"),), scenario="chitchat")]
+    write_records(folder / "prompts.jsonl", prompts)
+    write_records(folder / "candidates.jsonl", candidates)
+    return prompts[0]
+
+
+def test_the_candidates_of_a_run_are_read_as_they_are_with_the_prompts_beside_them(tmp_path):
+    written = [
+        Candidate(id="a/0", prompt_id="a", text="Hi", finish_reason="stop", token_count=2, logprob=-1.5),
+        Candidate(id="a/1", prompt_id="a", text="", index=1, source="policy"),
+    ]
+    prompt = sampled(tmp_path, *written)
+    for path in (tmp_path, tmp_path / "candidates.jsonl"):
+        found = read_responses(path)
+        assert [one.candidate for one in found.records] == written
+        assert [one.prompt for one in found.records] == [prompt, prompt]
+        assert found.skipped == {}
+
+
+def test_candidates_of_a_run_without_their_prompts_are_refused(tmp_path):
+    sampled(tmp_path, Candidate(id="b/0", prompt_id="b", text="Hi"))
+    with pytest.raises(InputError, match=r"expected the prompt 'b' of candidate 'b/0' in .*prompts.jsonl"):
+        read_responses(tmp_path)
+    (tmp_path / "prompts.jsonl").unlink()
+    with pytest.raises(MissingFileError, match="autoj sample writes both"):
+        read_responses(tmp_path / "candidates.jsonl")
+
+
+def test_a_table_that_only_looks_like_a_run_s_is_read_by_its_columns(tmp_path):
+    row = {"id": "a/0", "prompt_id": "a", "text": "Hi", "prompt": "Hello"}
+    path = jsonl(tmp_path / "candidates.jsonl", row)
+    [found] = read_responses(path, columns=ColumnMap(response="text")).records
+    assert (found.prompt.messages[-1].content, found.candidate.text) == ("Hello", "Hi")
 
 
 def test_one_response_a_row_is_read_as_ever(tmp_path):

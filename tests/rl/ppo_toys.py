@@ -61,14 +61,16 @@ def critic_in(folder: Path) -> Weights:
 def trainer_of(model: Path, output: Path, settings: PPOSettings, rewards: Any = vowels, prompts: int = 8) -> Any:
     """A trainer as `train_ppo` makes it, to look into."""
     from rl.critic import build_critic
-    from rl.ppo import _dataset, fitting_prompts
-    from rl.ppo_arguments import ppo_arguments
+    from rl.on_policy import fitting_prompts, laid_out
+    from rl.on_policy_arguments import on_policy_arguments
     from rl.ppo_trainer import PPOTrainer
     from rl.reward_boundary import held_back
     from rl.training import load_policy
 
     policy = load_policy(str(model), None, settings, dtype="float32", attention="auto")
-    arguments = ppo_arguments(settings, output, steps=3, weights=None, dtype="float32", trl={}, sharding={})
+    arguments = on_policy_arguments(
+        "ppo", settings, output, steps=3, weights=None, dtype="float32", trl={}, sharding={}
+    )
     fitting = fitting_prompts(prompts_of(prompts), policy.tokenizer, 56)
     return PPOTrainer(
         critic=build_critic(
@@ -78,7 +80,7 @@ def trainer_of(model: Path, output: Path, settings: PPOSettings, rewards: Any = 
         reward_funcs=[held_back(rewards)],
         model=policy.model,
         args=arguments,
-        train_dataset=_dataset(fitting, prompts, settings),
+        train_dataset=laid_out(fitting, prompts, settings),
         processing_class=policy.tokenizer,
         peft_config=policy.peft_config,
     )

@@ -12,10 +12,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 from transformers import TrainerCallback
+from trl import GRPOTrainer
 
 from rewards.errors import FailureBudgetError, InputError, RunError
-from rl.ppo import prompts_a_round, train_ppo
-from rl.ppo_arguments import check_ppo_trl
+from rl.on_policy import prompts_a_round
+from rl.on_policy_arguments import check_on_policy_trl
+from rl.ppo import train_ppo
 from rl.training import last_checkpoint
 from rl.training_settings import CriticSettings, KLSettings, LoraSettings
 from tests.rl.ppo_toys import batch_of, critic_in, prompts_of, settings_of, trainer_of, vowels, weights_in
@@ -192,7 +194,7 @@ def _replay(trainer: Any, rows: int) -> dict[str, Any]:
     logps, reference, values = torch.randn(3, 10, 6, generator=generator)
     mask = (width < torch.tensor([6, 2, 3, 4, 5, 1, 2, 3, 4, 6])[:, None]).long()
     parent = {"completion_ids": ids, "completion_mask": mask, "ref_per_token_logps": reference}
-    base = type(trainer).__mro__[1]
+    base = GRPOTrainer
     given = {name: value[:rows] for name, value in parent.items()}
     texts = [[{"content": "ab" * (i + 1) + "c"}] for i in range(rows)]
 
@@ -374,7 +376,7 @@ def test_what_cannot_be_used_is_refused(tiny_model: Path, tmp_path: Path) -> Non
     with pytest.raises(ValidationError, match="holds out nothing"):
         settings_of(eval_fraction=0.1)
     with pytest.raises(InputError) as caught:
-        check_ppo_trl({"beta": 0.1, "loss_type": "grpo", "top_pp": 0.9, "use_vllm": False})
+        check_on_policy_trl("ppo", {"beta": 0.1, "loss_type": "grpo", "top_pp": 0.9, "use_vllm": False})
     message = str(caught.value)
     assert "beta: set `kl.coefficient`" in message
     assert "loss_type: this is set by the job: the loss is PPO's" in message

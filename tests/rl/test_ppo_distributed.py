@@ -29,7 +29,7 @@ strategies = pytest.mark.parametrize(
 )
 
 
-def together(job: dict[str, Any], folder: Path) -> None:
+def together(job: dict[str, Any], folder: Path, worker: Path = WORKER) -> None:
     path = folder / "job.json"
     path.write_text(json.dumps(job))
     found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -41,7 +41,7 @@ def together(job: dict[str, Any], folder: Path) -> None:
             "--standalone",
             "--nproc_per_node",
             "2",
-            str(WORKER),
+            str(worker),
             str(path),
         ],
         cwd=ROOT,

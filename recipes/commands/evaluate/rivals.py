@@ -72,7 +72,7 @@ def rivals(arguments: RivalsArguments) -> None:
     failed: dict[str, str] = {}
     thresholds: dict[str, TieThreshold] = {}
     for name, entry in entries.items():
-        folder = arguments.output / _folder_name(name)
+        folder = arguments.output / folder_name(name)
         try:
             if entry.judge is not None and entry.tie_data is not None:
                 thresholds[name] = _search(entry.judge, entry.tie_data, arguments.data, folder)
@@ -101,13 +101,14 @@ def read_entries(path: Path) -> dict[str, RivalEntry]:
         raise InputError(f"{path}: {len(lines)} problem(s)\n" + "\n".join(lines)) from error
     if not entries:
         raise InputError(f"{path}: expected at least one judge, got none")
-    folders = [_folder_name(name) for name in entries]
+    folders = [folder_name(name) for name in entries]
     if len(set(folders)) < len(folders):
         raise InputError(f"{path}: expected names that differ in letters and digits, got {', '.join(entries)}")
     return entries
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
+    """Of a judge's answers."""
     return re.sub(r"[^\w]+", "-", name.lower()).strip("-") or "judge"
 
 

@@ -13,6 +13,7 @@ from rewards.errors import InputError
 
 if TYPE_CHECKING:
     from judge_training.system_scores import SystemScore
+    from rewards.judges.base import RateItem
 
 
 class SystemArguments(Judging):
@@ -70,7 +71,7 @@ def system_level(arguments: SystemArguments) -> None:
     about = {
         "leaderboard": f"{arguments.leaderboard}, {arguments.leaderboard_score}",
         "scores": str(arguments.scores or arguments.run or arguments.outputs),
-        "judge": asking.who(_folder(arguments)) if arguments.prompts is not None else "",
+        "judge": asking.who(systems_folder(arguments)) if arguments.prompts is not None else "",
     }
     show(arguments, [system_sheet("System level", result)], result, about)
 
@@ -98,7 +99,8 @@ def _scores(
     return _asked(arguments)
 
 
-def _folder(arguments: SystemArguments) -> Path:
+def systems_folder(arguments: SystemArguments) -> Path:
+    """Where the judge's answers are kept."""
     return arguments.output or Path("runs/system-level")
 
 
@@ -117,11 +119,28 @@ def _of_run(folder: Path) -> tuple[list[SystemScore], list[SystemScore]]:
 
 def _asked(arguments: SystemArguments) -> tuple[list[SystemScore], list[SystemScore], dict[str, int]]:
     from judge_training.rated_sets import scores_of
-    from judge_training.system_scores import lengths_of_candidates, read_outputs, scores_of_candidates
+    from judge_training.system_scores import lengths_of_candidates, scores_of_candidates
+
+    items, skipped = system_items(arguments)
+    digest = asking.data_digest(
+        [path for path in (arguments.outputs, arguments.prompts) if path is not None],
+        arguments.system,
+        arguments.prompt,
+        arguments.output_text,
+        arguments.prompt_text,
+    )
+    ratings = scores_of(asking.rate(arguments.judge, items, systems_folder(arguments), digest))
+    candidates = [item.candidate for item in items]
+    return scores_of_candidates(candidates, ratings), lengths_of_candidates(candidates, ratings), skipped
+
+
+def system_items(arguments: SystemArguments) -> tuple[list[RateItem], dict[str, int]]:
+    """What the judge is asked about, where it is asked now, and the rows left out by reason."""
+    from judge_training.system_scores import read_outputs
 
     if arguments.outputs is None or arguments.prompts is None:
-        raise InputError("expected --outputs beside --prompts, got --prompts alone")
-    items, skipped = read_outputs(
+        raise InputError("expected --outputs with --prompts for a judge to rate, got one of them or none")
+    return read_outputs(
         arguments.outputs,
         arguments.prompts,
         system=arguments.system,
@@ -130,13 +149,3 @@ def _asked(arguments: SystemArguments) -> tuple[list[SystemScore], list[SystemSc
         text=arguments.prompt_text,
         limit=arguments.limit,
     )
-    digest = asking.data_digest(
-        [arguments.outputs, arguments.prompts],
-        arguments.system,
-        arguments.prompt,
-        arguments.output_text,
-        arguments.prompt_text,
-    )
-    ratings = scores_of(asking.rate(arguments.judge, items, _folder(arguments), digest))
-    candidates = [item.candidate for item in items]
-    return scores_of_candidates(candidates, ratings), lengths_of_candidates(candidates, ratings), skipped

@@ -1,0 +1,69 @@
+"""The guard inside a training: looks between steps, and whatever it says is done by all processes.
+
+Design decision. A look belongs to a checkpoint, which is written first: the policy that the guard finds best can then
+be taken from there, and is kept when older checkpoints are removed. The first process looks, the others wait for its
+word. What a look is, is for who makes the callback; this module measures nothing. Imports transformers; is imported
+late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class Opinion(NamedTuple):
+    """What the guard thinks after a look."""
+
+    best: int
+    """The step with the highest gold so far."""
+    stop: bool
+
+
+Look = Callable[[int, Any, Any], Opinion]
+"""Called with the step, the model and its tokenizer, on the first process."""
+
+
+class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+    """Looks before the first step and after every `every` steps; `look` is None on all processes but the first."""
+
+    def __init__(self, every: int, look: Look | None) -> None:
+        self._every, self._look = every, look
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        for step in range(0, state.global_step + 1, self._every):
+            self._ask(step, args, state, control, given)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        if state.global_step % self._every == 0:
+            control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
+        if state.global_step % self._every == 0:
+            self._ask(state.global_step, args, state, control, given)
+
+    def _ask(
+        self,
+        step: int,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        given: dict[str, Any],
+    ) -> None:
+        said = [0, 0]
+        if self._look is not None:
+            opinion = self._look(step, given["model"], given["processing_class"])
+            said = [opinion.best, int(opinion.stop)]
+        if args.world_size > 1:
+            word = torch.tensor(said, device=args.device)
+            torch.distributed.broadcast(word, src=0)
+            said = word.tolist()
+        if said[0]:
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{said[0]}")
+        control.should_training_stop = control.should_training_stop or bool(said[1])

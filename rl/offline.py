@@ -1,0 +1,162 @@
+"""Training a policy on records that are there already: what DPO, KTO and fine-tuning share, from rows to the result.
+
+The trainers are TRL's own, used and not subclassed. A kind of training says what its records teach (`Lesson`), and
+looks at what the trainer made of them before anything is learned. torch, transformers and trl are imported late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Required, TypedDict, TypeVar, Unpack
+
+from pydantic import JsonValue
+
+from rewards.jsonl import read_records
+from rewards.judges.config import Attention, Dtype
+from rewards.training.arguments import quiet_deprecations, refusals
+from rewards.training.distributed import joined
+from rewards.training.launch_settings import LaunchSettings
+from rewards.types import Record
+from rl.training import (
+    PolicyKind,
+    TrainingResult,
+    check_output,
+    hold_out,
+    load_policy,
+    run_trainer,
+    trainer_arguments,
+)
+from rl.training_settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+Row = dict[str, Any]
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+class OfflineJob(TypedDict, total=False):
+    """What such a job is told beside its records and its settings.
+
+    model: a folder, a hub id, or the embedded default model's name; with `adapter`, training goes on with it and the
+        reference is the policy as it starts.
+    trl: further keys of TRL's config class.
+    launch: with several processes, each of them must call the job.
+    resume: go on from the newest whole checkpoint in `output`, if there is one; the result is that of a run which was
+        never stopped.
+    """
+
+    model: Required[str]
+    output: Required[Path]
+    trl: Mapping[str, JsonValue] | None
+    adapter: Path | None
+    dtype: Dtype
+    attention: Attention
+    launch: LaunchSettings | None
+    callbacks: Sequence[TrainerCallback]
+    resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the records teach."""
+
+    rows: list[Row]
+    """TRL's rows, each with its `prompt_id`: whole prompts are held out."""
+    own: dict[str, Any] = field(default_factory=dict)
+    """Keys of TRL's config class that the kind sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What the trainer made of a lesson."""
+
+    trainer: Any
+    arguments: Any
+    rows: list[Row]
+    """All that it was given."""
+    held_out: int
+    """How many of them to measure on."""
+
+    @property
+    def kept(self) -> int:
+        """Rows that are left to train on."""
+        return len(self.trainer.train_dataset)
+
+    @property
+    def kept_out(self) -> int:
+        """Rows that are left to measure on."""
+        return len(self.trainer.eval_dataset) if self.held_out else 0
+
+
+@quiet_deprecations()
+def train_offline(
+    data: Sequence[RecordT] | Path,
+    *,
+    record: type[RecordT],
+    kind: PolicyKind,
+    settings: TrainingSettings,
+    lesson: Callable[[list[RecordT]], Lesson],
+    left_out: Callable[[Used], int],
+    **job: Unpack[OfflineJob],
+) -> TrainingResult:
+    """Train a policy on records (or the file of them) and save the adapter, or the whole model, in `output`.
+
+    lesson: raises RunError for records that teach nothing. left_out: rows that the trainer dropped, to be counted;
+    raises InputError when too few are left. Checkpoints lie in `output`/checkpoints. Raises RunError at a NaN,
+    InputError for settings or records that cannot be used, KeyboardInterrupt after a Ctrl-C with the step under way
+    saved.
+    """
+    launch, output, dtype = job.get("launch") or LaunchSettings(), job["output"], job.get("dtype", "auto")
+    with joined(launch) as sharding:
+        # The file is read in here, since the first process may have written it while the others waited.
+        taught = lesson(list(read_records(data, record)) if isinstance(data, Path) else list(data))
+        checkpoint = check_output(output, resume=job.get("resume", False), launch=launch)
+        arguments = trainer_arguments(
+            kind, settings, output, dtype=dtype, trl=job.get("trl") or {}, **taught.own, **sharding
+        )
+        policy = load_policy(
+            job["model"],
+            job.get("adapter"),
+            settings,
+            dtype=dtype,
+            attention=job.get("attention", "auto"),
+            launch=launch,
+        )
+        apart = hold_out([row["prompt_id"] for row in taught.rows], settings.eval_fraction, settings.seed)
+        rows = [row for row in taught.rows if row["prompt_id"] not in apart]
+        held_out = [row for row in taught.rows if row["prompt_id"] in apart]
+        with refusals("these records with this policy"):
+            trainer = _trainer_class(kind)(
+                model=policy.model,
+                args=arguments,
+                train_dataset=_dataset(rows),
+                eval_dataset=_dataset(held_out) if held_out else None,
+                processing_class=policy.tokenizer,
+                peft_config=policy.peft_config,
+            )
+        return run_trainer(
+            trainer,
+            left_out=left_out(Used(trainer, arguments, taught.rows, len(held_out))),
+            kind=kind,
+            model=job["model"],
+            output=output,
+            settings=settings,
+            checkpoint=checkpoint,
+            callbacks=job.get("callbacks", ()),
+        )
+
+
+def _trainer_class(kind: PolicyKind) -> type[Any]:
+    from trl import DPOTrainer, KTOTrainer, SFTTrainer
+
+    classes: dict[PolicyKind, type[Any]] = {"dpo": DPOTrainer, "sft": SFTTrainer, "kto": KTOTrainer}
+    return classes[kind]
+
+
+def _dataset(rows: list[Row]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list(rows)
