@@ -24,7 +24,7 @@ from rewards.judges.base import Answer, Distribution, Question
 from rewards.judges.config import EndpointSettings
 from rewards.judges.replies import read_chat, read_completion
 from rewards.judges.server_probe import Abilities, Needs, Request, find_abilities
-from rewards.judges.token_path import settle, share_out, unreported
+from rewards.judges.token_path import settle, share_level
 from rewards.protocol.spec import ChatFormat, ChatText, ChatTokenizer, Decoding
 from rewards.types import Unparsed
 
@@ -154,9 +154,8 @@ class EndpointBackend:
                 )
             shares = _probabilities(answer)
             ours = {written + token: share for token, share in shares.items()}
-            lost, deeper = share_out(ours, reached, found)
-            undecided += lost
-            cut += reached * unreported(shares.values(), ours, written, found)
+            lost, unseen, deeper = share_level(ours, shares.values(), reached, written, found)
+            undecided, cut = undecided + lost, cut + unseen
             for text, share in deeper.items():
                 forks[text] = forks.get(text, 0.0) + share
         settled = settle(found, undecided + sum(forks.values()), cut)

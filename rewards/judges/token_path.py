@@ -5,6 +5,9 @@ several tokens ("10" may be "1" then "0"), an alternative that was not taken can
 nothing tells how its probability divides. Then, and when too little was reported, the answer is
 `Unparsed("ambiguous_distribution")` and never a guess. What is off by at most `TOLERANCE` of the mass is left out.
 
+Texts are compared, not tokens, since only the server has the tokenizer: after "1" the token "]" begins "]]" as well.
+The distribution in process counts the choices' own tokens only. A judge that was taught the grammar writes those.
+
 This module sends no request (`endpoint.py` can ask for the missing branch) and knows no scale.
 """
 
@@ -45,8 +48,7 @@ def _descend(
     lead = step.token[:skip]
     alternatives = {token: math.exp(logprob) for token, logprob in {step.token: step.logprob, **step.top}.items()}
     ours = {written + token[skip:]: share for token, share in alternatives.items() if token.startswith(lead)}
-    undecided, forks = share_out(ours, reached, found)
-    cut = reached * unreported(alternatives.values(), ours, written, found)
+    undecided, cut, forks = share_level(ours, alternatives.values(), reached, written, found)
     path = written + step.token[skip:]
     for text, share in forks.items():
         if text == path and len(steps) > 1:
@@ -57,7 +59,30 @@ def _descend(
     return undecided, cut
 
 
-def share_out(
+def share_level(
+    ours: dict[str, float], shares: Collection[float], reached: float, written: str, found: dict[str, float]
+) -> tuple[float, float, dict[str, float]]:
+    """Divide `reached`, the probability of having `written`, among the choices that continue it; adds to `found`.
+
+    ours: the reported alternatives (with what is written before them) and their probabilities; shares: those of all
+    that was reported. Inside a choice the probabilities are normalised among the choices, as decoding constrained to
+    them does it: "1" is then "1" or "10", whatever else the model would have liked to write there. At the first token
+    they are not, since their sum is the mass on any choice.
+
+    Returns what is undecided and too little to follow, the most that may lie on unreported choices, and the
+    alternatives that fit several choices.
+    """
+    cut = unreported(shares, ours, written, found)
+    if written:
+        total = cut + sum(share for text, share in ours.items() if fitting(text, found))
+        if total <= 0.0:
+            return reached, 0.0, {}
+        reached /= total
+    undecided, forks = _share_out(ours, reached, found)
+    return undecided, reached * cut, forks
+
+
+def _share_out(
     alternatives: dict[str, float], reached: float, found: dict[str, float]
 ) -> tuple[float, dict[str, float]]:
     """Give each alternative's probability, times `reached`, to the one choice it fits; adds to `found`.

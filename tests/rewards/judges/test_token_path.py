@@ -111,3 +111,18 @@ def test_labels_need_no_closing_text() -> None:
     found = distribution(*steps, start=0, choices=labels)
     expected = dict(zip(labels, (0.2, 0.6, 0.2), strict=True))
     assert found.probabilities == pytest.approx(expected)
+
+
+def test_what_a_model_would_write_instead_does_not_count_against_ten() -> None:
+    """As in constrained decoding: 0.5 is on "1" or "10", a quarter of it on "1", though 0.6 would go on otherwise."""
+    found = distribution(step("1", _1=0.5, _5=0.5), step("0", _0=0.3, _close=0.1, _x=0.6), step("]]"), start=0)
+    assert found.probabilities["1]]"] == pytest.approx(0.125)
+    assert found.probabilities["10]]"] == pytest.approx(0.375)
+    assert found.probabilities["5]]"] == pytest.approx(0.5)
+    assert found.mass == pytest.approx(1.0)
+
+
+def test_inside_a_choice_too_what_is_cut_off_is_not_guessed() -> None:
+    found = path_distribution([step("1", _1=0.5, _5=0.5), step("0", _0=0.3, _x=0.4), step("]]")], 0, RATINGS)
+    assert isinstance(found, Unparsed), "up to 0.3 may be on the closing that was not reported"
+    assert "not among the alternatives reported" in found.detail
