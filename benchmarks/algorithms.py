@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 GROUP = 8
 BATCH = 16
 """Responses behind an optimizer step of the on-policy ways."""
-RATE = 5e-4
+RATE = 2e-3
 BLOCKS = 10
 """Of the 30; the adapter is on the last ones only, which a CPU can train in the time."""
 
