@@ -143,6 +143,11 @@ def _meet() -> None:
         raise RunError("another process of this job has ended; its own message says why") from error
 
 
+_left: list[Any] = []
+"""Groups that were left. DDP's reducer would else hold the last reference: freed with it, gloo waits for its thread
+with the interpreter locked, while that thread waits for the interpreter to free the last collective's tensor."""
+
+
 def _let_go() -> None:
     """Leave the group, and make models load whole again."""
     import torch.distributed as dist
@@ -150,6 +155,7 @@ def _let_go() -> None:
 
     unset_hf_deepspeed_config()
     if dist.is_initialized():
+        _left.append(dist.group.WORLD)
         dist.destroy_process_group()
 
 
