@@ -18,6 +18,7 @@ from recipes.job import Job
 from recipes.schema import GRPORecipe, OnPolicyRecipe, PPORecipe, RLOORecipe
 from recipes.watched_policies import StoredPolicy, TrainedPolicy
 from rewards.budget import FailureBudget
+from rewards.judges.generative import GenerativeJudge
 from rewards.judges.load import load_judge
 from rewards.reward_function import RECENT, AsyncJudgeReward, JudgeReward
 from rewards.training.arguments import CHECKPOINTS
@@ -65,8 +66,10 @@ def judge_reward(run: RunFolder, recipe: Recipe) -> JudgeReward | FormattedRewar
         "rescale": reward.rescale,
         "length": reward.length,
     }
-    if settings.backend == "endpoint":
-        return with_format(AsyncJudgeReward(judge, early=settings.endpoint.concurrency, **more), reward.format)
+    if settings.backend == "endpoint" and settings.engine == "local":
+        samples = judge.decoding.samples if isinstance(judge, GenerativeJudge) else 1  # all of a response at once
+        most = max(1, settings.endpoint.concurrency // samples)
+        return with_format(AsyncJudgeReward(judge, early=most, **more), reward.format)
     return with_format(JudgeReward(judge, **more), reward.format)
 
 
@@ -109,7 +112,9 @@ def _keep_best(job: Job, recipe: Recipe, guard: Guard) -> None:
 
 def _take_from(checkpoint: Path, policy: Path) -> None:
     """Put a checkpoint's weights (and critic) in the place of the last ones."""
-    for path in sorted(path for path in policy.rglob("*.safetensors") if CHECKPOINTS not in path.parts):
+    for path in sorted(
+        path for path in policy.rglob("*.safetensors") if CHECKPOINTS not in path.relative_to(policy).parts
+    ):
         taken = checkpoint / path.relative_to(policy)
         part = path.with_suffix(".part")
         shutil.copyfile(taken, part)

@@ -31,7 +31,15 @@ from rewards.columns import ColumnMap
 from rewards.judges.config import JudgeSettings, Settings
 from rewards.select_settings import PairSettings, SelectSettings
 from rewards.training.launch_settings import LaunchSettings
-from rl.training_settings import DPOSettings, GRPOSettings, KTOSettings, PPOSettings, RLOOSettings, SFTSettings
+from rl.training_settings import (
+    DPOSettings,
+    GRPOSettings,
+    KTOSettings,
+    OnPolicySettings,
+    PPOSettings,
+    RLOOSettings,
+    SFTSettings,
+)
 
 
 class BaseRecipe(Settings):
@@ -270,6 +278,18 @@ class OnPolicyRecipe(BaseRecipe):
         return self
 
 
+def _check_groups(reward: OnlineRewardSettings, train: OnPolicySettings, group: int) -> None:
+    """A reward that compares the responses to a prompt needs all of them in one process."""
+    own = train.batch_size * train.gradient_accumulation * train.minibatches
+    compares = reward.compare is not None or (reward.length is not None and reward.length.target is None)
+    if compares and own % group:
+        raise ValueError(
+            f"expected the responses of one process (batch_size x gradient_accumulation x minibatches) to be a "
+            f"multiple of responses_per_prompt with reward.compare, or reward.length without a target, got {own} and "
+            f"{group}: a group must not be split over processes"
+        )
+
+
 class PPORecipe(OnPolicyRecipe):
     """Train a policy with PPO while the judge rates what it writes, then evaluate."""
 
@@ -282,6 +302,7 @@ class PPORecipe(OnPolicyRecipe):
 
     @model_validator(mode="after")
     def _has_groups(self) -> Self:
+        _check_groups(self.reward, self.train, self.train.responses_per_prompt)
         length = self.reward.length
         if self.train.responses_per_prompt == 1 and self.reward.compare is not None:
             raise ValueError("expected train.responses_per_prompt of at least 2 with reward.compare")
@@ -303,6 +324,11 @@ class GRPORecipe(OnPolicyRecipe):
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's GRPOConfig (vLLM's are among them)."""
 
+    @model_validator(mode="after")
+    def _has_whole_groups(self) -> Self:
+        _check_groups(self.reward, self.train, self.train.responses_per_prompt)
+        return self
+
 
 class RLOORecipe(OnPolicyRecipe):
     """Train a policy with RLOO while the judge rates or compares what it writes, then evaluate."""
@@ -313,6 +339,11 @@ class RLOORecipe(OnPolicyRecipe):
     """RLOO."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's RLOOConfig (vLLM's are among them)."""
+
+    @model_validator(mode="after")
+    def _has_whole_groups(self) -> Self:
+        _check_groups(self.reward, self.train, self.train.responses_per_prompt)
+        return self
 
 
 RoundedRecipe = DPORecipe | KTORecipe | RejectionSamplingRecipe

@@ -44,8 +44,13 @@ class EarlyRatings:
         for item in wanted:
             self.ask(item)
         asked, self._asked = self._asked, {}
-        for item in wanted:
-            yield _renamed(asked[_key(item)].result(), item)
+        try:
+            for item in wanted:
+                yield _renamed(asked[_key(item)].result(), item)
+        finally:
+            # After an error nobody wants the rest, and the process must not wait for it when it ends.
+            for future in asked.values():
+                future.cancel()
 
     def _rate_one(self, item: RateItem) -> Judgment:
         [judgment] = self._judge.rate([item])

@@ -72,6 +72,10 @@ class LeaveOneOutTrainer(_GroupTrainer, RLOOTrainer):  # type: ignore[misc]
 
 
 def _over_scored(loss: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """A mean over all rows, to which those without a reward gave 0, as the mean over those that have one."""
+    """A mean over all rows, to which those without a reward gave 0, as the mean over those that have one.
+
+    What is no mean over rows (an entropy bonus, a router's loss) must not be in it: `rl.on_policy_arguments` sees to
+    that.
+    """
     found: torch.Tensor = loss / batch["scored_share"].clamp(min=1e-9)
     return found

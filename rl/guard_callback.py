@@ -58,10 +58,12 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
     ) -> None:
         said = [0, 0]
         if self._look is not None:
-            opinion = self._look(step, given["model"], given["processing_class"])
+            # Loading an adapter draws from the generators that the training draws from.
+            with torch.random.fork_rng():
+                opinion = self._look(step, given["model"], given["processing_class"])
             said = [opinion.best, int(opinion.stop)]
         if args.world_size > 1:
-            word = torch.tensor(said, device=args.device)
+            word = torch.tensor(said)  # on the CPU: a GPU would keep a kernel running for as long as it waits
             torch.distributed.broadcast(word, src=0)
             said = word.tolist()
         if said[0]:

@@ -149,8 +149,8 @@ _CHECKS: tuple[_Check, ...] = (
         "clip_fraction",
         0.3,
         lambda share: (
-            f"{share:.0%} of the tokens hit the clip of the surrogate (limit 30%): each step asks for more "
-            "than it may move. Try a lower learning rate or fewer epochs over a batch."
+            f"{share:.0%} of the tokens (RLOO: responses) hit the clip of the surrogate (limit 30%): each step asks "
+            "for more than it may move. Try a lower learning rate or fewer epochs over a batch."
         ),
     ),
 )

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from rewards.errors import FailureBudgetError
+from rewards.errors import FailureBudgetError, InputError
 from rl.early_end import hearing_ends
 from rl.format_reward import judge_behind
 from rl.reward_boundary import HeldBack
@@ -56,6 +56,7 @@ class JudgedTrainer:
         super().__init__(reward_funcs=list(reward_funcs), **more)  # type: ignore[call-arg]  # the parent is TRL's
         self.boundaries = list(reward_funcs)
         self._raw_rewards = torch.empty(0)
+        self._stopped = False
         self._spent = {"generate": 0.0, "judge": 0.0}
         self._logged_at = time.perf_counter()
 
@@ -65,7 +66,9 @@ class JudgedTrainer:
         try:
             return super().train(*args, **more)  # type: ignore[misc]  # the parent is TRL's
         except FailureBudgetError:
-            if self.state.global_step:
+            # Not for an error of a callback, which the other processes do not know of, nor over the step's checkpoint.
+            there = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            if self._stopped and self.state.global_step and not there.exists():
                 self._save_checkpoint(self.model, trial=None)  # type: ignore[attr-defined]
                 self.callback_handler.on_save(self.args, self.state, self.control)
             raise
@@ -83,6 +86,7 @@ class JudgedTrainer:
         """Raise FailureBudgetError on every process when any of them holds one."""
         errors = [boundary.error for boundary in self.boundaries if boundary.error is not None]
         if self._total(torch.tensor([float(bool(errors))], device=self.accelerator.device)).item():
+            self._stopped = True
             raise (
                 errors[0]
                 if errors
@@ -114,7 +118,9 @@ class JudgedTrainer:
     def _asking_early(self, prompts: Sequence[Any]) -> AbstractContextManager[None]:
         """Let judges behind servers rate each response as soon as it has ended, while the others are written."""
         judges = [judge for judge in map(judge_behind, self.boundaries) if judge is not None]
-        if not judges or self.use_vllm:
+        # Where TRL parses a response, the text that it gives to the judge is another.
+        parsed = any(getattr(self._tokenizer, name, None) for name in ("response_template", "response_schema"))
+        if not judges or self.use_vllm or parsed:
             return nullcontext()
 
         def ended(row: int, ids: list[int]) -> None:
@@ -143,6 +149,12 @@ class JudgedTrainer:
 
     # Resuming
 
+    def _split(self) -> list[int]:
+        """How a batch of responses is split, which a resumed run must not change."""
+        args = self.args
+        return [args.world_size, args.per_device_train_batch_size, args.gradient_accumulation_steps,
+                args.steps_per_generation]  # fmt: skip
+
     def _extra_state(self) -> dict[str, Any]:
         """More that a resumed run must know, as JSON."""
         return {}
@@ -155,6 +167,7 @@ class JudgedTrainer:
         from safetensors.torch import save_file
 
         folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)  # another process may be the first to write
         if self._buffered_inputs is not None and self._step % (self.args.steps_per_generation * self.num_iterations):
             tensors = {
                 f"{number}.{name}": value.detach().to("cpu", copy=True).contiguous()
@@ -163,7 +176,7 @@ class JudgedTrainer:
             }
             save_file(tensors, folder / _batch_file(self.args.process_index))
         if self.args.should_save:
-            state = {"step": self._step} | self._extra_state()
+            state = {"step": self._step, "split": self._split()} | self._extra_state()
             (folder / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -173,6 +186,12 @@ class JudgedTrainer:
         from safetensors.torch import load_file
 
         state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+        if state.pop("split") != self._split():
+            raise InputError(
+                f"expected as many processes, batch_size, gradient_accumulation and minibatches as {checkpoint} was "
+                "made with: on-policy training goes on in the middle of a batch of responses; give the same, or start "
+                "over"
+            )
         self._step = state.pop("step")
         self._take_extra_state(state)
         path = Path(checkpoint) / _batch_file(self.args.process_index)

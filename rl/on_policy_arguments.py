@@ -54,8 +54,14 @@ _PPO_LOSS = (
 )
 _FIXED_FOR: dict[Kind, dict[str, str]] = {
     "ppo": dict.fromkeys(_PPO_LOSS, "the job: the loss is PPO's"),
-    "grpo": {"multi_objective_aggregation": "the job: rewards are added with their weights"},
-    "rloo": {},
+    "grpo": {
+        "multi_objective_aggregation": "the job: rewards are added with their weights",
+        **dict.fromkeys(
+            ("entropy_coef", "use_adaptive_entropy", "router_aux_loss_coef"),
+            "the job: a term beside the responses' loss would be weighed by how many have a reward",
+        ),
+    },
+    "rloo": {"router_aux_loss_coef": "the job: the router is not trained"},
 }
 
 
@@ -133,6 +139,7 @@ def _own(settings: Settings) -> dict[str, Any]:
             }
         case GRPOSettings():
             return {
+                "router_aux_loss_coef": 0.0,
                 "beta": settings.beta,
                 "epsilon": settings.clip,
                 "loss_type": settings.loss_type,
@@ -140,6 +147,7 @@ def _own(settings: Settings) -> dict[str, Any]:
             }
         case RLOOSettings():
             return {
+                "router_aux_loss_coef": 0.0,
                 "beta": settings.beta,
                 "epsilon": settings.clip,
                 "normalize_advantages": settings.normalize_advantages,

@@ -178,7 +178,7 @@ def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from recipes.cli import main
 from rewards.judges import load, scripted
 from rewards.judges.scripted import ScriptedBackend
@@ -191,6 +191,7 @@ def slow(rule, protocol):
         return f"Rating: [[{1 + len(question.responses[0]) % 10}]]"
     return ScriptedBackend(reply)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 load.rule_backend = slow
 sys.exit(main(sys.argv[2:]))
 """

@@ -55,6 +55,33 @@ def test_it_runs_to_its_report_and_a_second_start_does_nothing_again(
     assert len(run.metrics.read_text().splitlines()) == len(lines)
 
 
+def test_a_group_that_is_compared_stays_in_one_process() -> None:
+    split = ["--launch.processes", "2", "--train.batch_size", "2"]
+    load_recipe("grpo/tiny", split)  # ratings need no group
+    with pytest.raises(InputError, match="must not be split over processes"):
+        load_recipe("grpo/tiny", [*split, "--reward.compare", "circular", "--reward.rescale", "null"])
+
+
+def test_a_look_may_draw_random_numbers(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a judge with an adapter does when it is loaded; in a folder whose name is that of the checkpoints'."""
+    drawn: list[float] = []
+
+    def measure(self: Any, step: int, policy: Any, folder: Path, gold: Any) -> GuardPoint:
+        drawn.append(float(torch.rand(7).sum()))
+        return point(step, 5.0 - abs(step - 2))
+
+    monkeypatch.setattr(Guard, "_measure", measure)
+    more = ["--train.learning_rate", "0.1", "--train.warmup", "0"]
+    assert main(flags("grpo", tiny_model, tmp_path / "plain", *more)) == 0
+    output = tmp_path / "checkpoints" / "watched"
+    assert main(flags("grpo", tiny_model, output, *more, *GOLD, "--guard.patience", "9")) == 0
+    assert len(drawn) == 4
+    last = adapter_of(output / "policy" / "checkpoints" / "checkpoint-3")
+    assert all(torch.equal(last[name], weight) for name, weight in adapter(tmp_path / "plain").items())
+    kept = adapter_of(output / "policy" / "checkpoints" / "checkpoint-2")
+    assert all(torch.equal(kept[name], weight) for name, weight in adapter(output).items())
+
+
 def adapter(run: Path) -> dict[str, torch.Tensor]:
     return dict(load_file(run / "policy" / "adapter_model.safetensors"))
 

@@ -72,6 +72,22 @@ def test_a_dead_judge_is_an_error_when_the_rewards_are_wanted() -> None:
         list(early.rate([item("r1")]))
 
 
+def test_nothing_more_is_asked_once_the_rewards_are_given_up() -> None:
+    asked: list[str] = []
+
+    def reply(question: Question) -> Any:
+        asked.append(question.responses[0])
+        time.sleep(0.02)
+        return by_text(question)
+
+    early = EarlyRatings(judge(reply), 1)
+    given = early.rate([item(f"r{number}", number) for number in range(1, 40)])
+    next(iter(given))
+    given.close()  # type: ignore[attr-defined]  # a generator
+    time.sleep(0.2)
+    assert len(asked) <= 4
+
+
 @pytest.mark.parametrize("early", [0, 2])
 def test_rewards_are_the_same_with_and_without(early: int) -> None:
     asked: list[str] = []

@@ -189,6 +189,14 @@ def test_resumed_half_way_through_a_batch_is_the_same_as_never_stopped(
     assert [logs["loss"] for logs in first.logs + second.logs] == [logs["loss"] for logs in straight.logs]
 
 
+def test_another_split_of_a_batch_is_not_resumed(tiny_model: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"rewards": [vowels], "model": str(tiny_model), "output": tmp_path}
+    JOBS["grpo"](prompts_of(5), settings=group_settings("grpo", max_steps=2, save_steps=1), **common)
+    other = group_settings("grpo", max_steps=4, batch_size=4, gradient_accumulation=2)
+    with pytest.raises(InputError, match="as many processes, batch_size"):
+        JOBS["grpo"](prompts_of(5), settings=other, resume=True, **common)
+
+
 @kinds
 def test_a_judge_that_breaks_stops_the_run_with_the_last_step_saved(
     kind: str, tiny_model: Path, tmp_path: Path
