@@ -16,12 +16,12 @@ from typing import Any, Unpack
 
 from rewards.errors import InputError, RunError
 from rewards.types import Pair
-from rl.offline import Lesson, OfflineJob, Used, train_offline
-from rl.training import TrainingResult, check_prompts
+from rl.offline import Lesson, Used, train_offline
+from rl.training import TrainingJob, TrainingResult, check_prompts
 from rl.training_settings import DPOSettings
 
 
-def train_dpo(pairs: Sequence[Pair] | Path, *, settings: DPOSettings, **job: Unpack[OfflineJob]) -> TrainingResult:
+def train_dpo(pairs: Sequence[Pair] | Path, *, settings: DPOSettings, **job: Unpack[TrainingJob]) -> TrainingResult:
     """Train a policy on preference pairs (records, or the file of them); see `rl.offline.train_offline`.
 
     Raises RunError without pairs, InputError for pairs without signal within `max_length`, and what the job does.

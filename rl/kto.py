@@ -18,8 +18,8 @@ from pydantic import JsonValue
 
 from rewards.errors import InputError, RunError
 from rewards.select import Selected
-from rl.offline import Lesson, OfflineJob, Used, train_offline
-from rl.training import TrainingResult, check_prompts
+from rl.offline import Lesson, Used, train_offline
+from rl.training import TrainingJob, TrainingResult, check_prompts
 from rl.training_settings import KTOSettings
 
 
@@ -55,7 +55,7 @@ def label(rows: Sequence[Selected], settings: KTOSettings) -> Labelled:
 
 
 def train_kto(
-    selected: Sequence[Selected] | Path, *, settings: KTOSettings, **job: Unpack[OfflineJob]
+    selected: Sequence[Selected] | Path, *, settings: KTOSettings, **job: Unpack[TrainingJob]
 ) -> TrainingResult:
     """Train a policy on desirable and undesirable responses; see `rl.offline.train_offline`.
 

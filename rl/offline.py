@@ -6,21 +6,19 @@ looks at what the trainer made of them before anything is learned. torch, transf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Required, TypedDict, TypeVar, Unpack
-
-from pydantic import JsonValue
+from typing import Any, TypeVar, Unpack
 
 from rewards.jsonl import read_records
-from rewards.judges.config import Attention, Dtype
 from rewards.training.arguments import quiet_deprecations, refusals
 from rewards.training.distributed import joined
 from rewards.training.launch_settings import LaunchSettings
 from rewards.types import Record
 from rl.training import (
     PolicyKind,
+    TrainingJob,
     TrainingResult,
     check_output,
     hold_out,
@@ -30,33 +28,8 @@ from rl.training import (
 )
 from rl.training_settings import TrainingSettings
 
-if TYPE_CHECKING:
-    from transformers import TrainerCallback
-
 Row = dict[str, Any]
 RecordT = TypeVar("RecordT", bound=Record)
-
-
-class OfflineJob(TypedDict, total=False):
-    """What such a job is told beside its records and its settings.
-
-    model: a folder, a hub id, or the embedded default model's name; with `adapter`, training goes on with it and the
-        reference is the policy as it starts.
-    trl: further keys of TRL's config class.
-    launch: with several processes, each of them must call the job.
-    resume: go on from the newest whole checkpoint in `output`, if there is one; the result is that of a run which was
-        never stopped.
-    """
-
-    model: Required[str]
-    output: Required[Path]
-    trl: Mapping[str, JsonValue] | None
-    adapter: Path | None
-    dtype: Dtype
-    attention: Attention
-    launch: LaunchSettings | None
-    callbacks: Sequence[TrainerCallback]
-    resume: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +73,7 @@ def train_offline(
     settings: TrainingSettings,
     lesson: Callable[[list[RecordT]], Lesson],
     left_out: Callable[[Used], int],
-    **job: Unpack[OfflineJob],
+    **job: Unpack[TrainingJob],
 ) -> TrainingResult:
     """Train a policy on records (or the file of them) and save the adapter, or the whole model, in `output`.
 

@@ -13,13 +13,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING, Any, Required, Unpack
 
 from rewards.errors import InputError, RunError
 from rewards.jsonl import read_records
-from rewards.judges.config import Attention, Dtype
 from rewards.training.arguments import quiet_deprecations, refusals
 from rewards.training.distributed import joined
 from rewards.training.launch_settings import LaunchSettings
@@ -28,32 +25,22 @@ from rewards.types import Prompt
 from rl.on_policy_arguments import Kind, Settings, on_policy_arguments
 from rl.prompt_order import prompt_order
 from rl.reward_boundary import HeldBack, RewardFunction, held_back
-from rl.training import TrainingResult, check_output, check_prompts, load_policy, run_trainer
+from rl.training import TrainingJob, TrainingResult, check_output, check_prompts, load_policy, run_trainer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PreTrainedTokenizerBase
 
 
-class OnPolicyJob(TypedDict, total=False):
+class OnPolicyJob(TrainingJob, total=False):
     """What an on-policy job is told beside its prompts and its settings.
 
+    On one process a resumed run goes on as if never stopped.
     rewards: functions of prompts and completions, whose results are added with `weights` (1 each without); a response
         for which any of them gives None takes no part in learning.
-    trl: further keys of TRL's config class (vLLM's are among them).
-    launch, adapter, resume: as in `rl.offline.OfflineJob`; on one process a resumed run goes on as if never stopped.
     """
 
     rewards: Required[Sequence[RewardFunction]]
     weights: Sequence[float] | None
-    model: Required[str]
-    output: Required[Path]
-    trl: Mapping[str, JsonValue] | None
-    adapter: Path | None
-    dtype: Dtype
-    attention: Attention
-    launch: LaunchSettings | None
-    callbacks: Sequence[TrainerCallback]
-    resume: bool
 
 
 @dataclass(frozen=True, slots=True)

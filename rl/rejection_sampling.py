@@ -14,13 +14,13 @@ from typing import Any, Unpack
 
 from rewards.errors import InputError, RunError
 from rewards.select import Selected
-from rl.offline import Lesson, OfflineJob, Used, train_offline
-from rl.training import TrainingResult, check_prompts
+from rl.offline import Lesson, Used, train_offline
+from rl.training import TrainingJob, TrainingResult, check_prompts
 from rl.training_settings import SFTSettings
 
 
 def train_on_selected(
-    selected: Sequence[Selected] | Path, *, settings: SFTSettings, **job: Unpack[OfflineJob]
+    selected: Sequence[Selected] | Path, *, settings: SFTSettings, **job: Unpack[TrainingJob]
 ) -> TrainingResult:
     """Fine-tune a policy on selected responses (records, or the file of them); see `rl.offline.train_offline`.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
 
 from pydantic import JsonValue
 
@@ -28,8 +28,12 @@ from rewards.training.trainable import Trainable, check_chat_template, load_trai
 from rewards.types import Message
 from rl.training_settings import TrainingSettings
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
 __all__ = [
     "RESULT_FILE",
+    "TrainingJob",
     "TrainingResult",
     "check_output",
     "check_prompts",
@@ -42,6 +46,28 @@ __all__ = [
 ]
 
 PolicyKind = Literal["dpo", "sft", "kto"]
+
+
+class TrainingJob(TypedDict, total=False):
+    """What every training of a policy is told beside its data and its settings.
+
+    model: a folder, a hub id, or the embedded default model's name; with `adapter`, training goes on with it and the
+        reference is the policy as it starts.
+    trl: further keys of TRL's config class.
+    launch: with several processes, each of them must call the job.
+    resume: go on from the newest whole checkpoint in `output`, if there is one; the result is that of a run which was
+        never stopped.
+    """
+
+    model: Required[str]
+    output: Required[Path]
+    trl: Mapping[str, JsonValue] | None
+    adapter: Path | None
+    dtype: Dtype
+    attention: Attention
+    launch: LaunchSettings | None
+    callbacks: Sequence[TrainerCallback]
+    resume: bool
 
 
 def _config_class(kind: PolicyKind) -> type[Any]:
