@@ -6,12 +6,13 @@ prompts that were not trained on, for `autoj evaluate-judge ratings | eval-r`), 
 card.json.
 
     python recipes/judge/prepare_mini.py FOLDER OUT --apart TEST_SET …            # all prompts that no test set has
-    python recipes/judge/prepare_mini.py FOLDER OUT --apart … --fold 0 --folds 3   # one fold of a cross-validation
+    python recipes/judge/prepare_mini.py FOLDER OUT --apart … --fold 0             # one fold of three
+    python recipes/judge/prepare_mini.py FOLDER OUT --apart … --fold 0 --systems   # and systems left out too
 
 A rating is the mean of GPT-4's in both orders; with `--copies 2` a mean between two ratings is taught as both in
 proportion. Pairs are made of the ratings: half of them of responses of about equal length, so that length alone
-decides nothing; a tie where the means are nearly equal. A fold leaves out a share of the prompts and, so that both
-are seen apart, whole families of the systems that wrote the responses.
+decides nothing; a tie where the means are nearly equal. A fold leaves out a share of the prompts and, with
+`--systems`, also whole families of the systems that wrote the responses.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ FAMILIES = (
     ("guanaco", "flan"),
     ("longform", "bard", "gpt4", "vicuna-13b"),
 )
-"""Systems that a fold leaves out, by a part of their names."""
+"""Systems that a fold may leave out, by a part of their names."""
 CLEAR = 1.5
 """Difference of two mean ratings from which one response is the better one."""
 EQUAL = 0.3
@@ -122,10 +123,9 @@ def folds(prompts: Iterable[str], count: int) -> dict[str, int]:
     return {prompt: place % count for place, prompt in enumerate(ordered)}
 
 
-def _left_out(system: str, fold: int | None) -> bool:
-    if fold is None:
-        return False
-    return any(name in system for name in FAMILIES[fold % len(FAMILIES)])
+def _left_out(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Parts of the names of the systems that are left out."""
+    return FAMILIES[arguments.fold % len(FAMILIES)] if arguments.systems and arguments.fold is not None else ()
 
 
 def write(rows: Sequence[Row], out: Path, *, tests: Mapping[str, Iterable[str]], arguments: argparse.Namespace) -> Row:
@@ -136,12 +136,13 @@ def write(rows: Sequence[Row], out: Path, *, tests: Mapping[str, Iterable[str]],
     of_fold = folds((row["prompt_id"] for row in rated if row["prompt_id"] not in apart), arguments.folds)
     held = {prompt for prompt, fold in of_fold.items() if fold == arguments.fold} or set(apart)
     there = [row for row in rated if row["prompt_id"] not in held | apart.keys()]
-    train = [row for row in there if not _left_out(row["source"], arguments.fold)]
+    left_out = _left_out(arguments)
+    train = [row for row in there if not any(name in row["source"] for name in left_out)]
     made = list(examples(train, copies=arguments.copies, pairs=arguments.pairs))
     made.sort(key=lambda example: digest("order", example.id))
     write_examples(out / "train.jsonl", made)
     unseen = [
-        row | {"systems": "not trained on" if _left_out(row["source"], arguments.fold) else "trained on"}
+        row | {"systems": "not trained on" if any(name in row["source"] for name in left_out) else "trained on"}
         for row in rated
         if row["prompt_id"] in held
     ]
@@ -177,6 +178,7 @@ def main() -> None:
     parser.add_argument("--apart", type=Path, nargs="*", default=[], help="test sets whose prompts are left out")
     parser.add_argument("--fold", type=int, help="leave this fold out")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--systems", action="store_true", help="the fold leaves out a family of systems as well")
     parser.add_argument("--copies", type=int, default=2, help="times that a rating is taught")
     parser.add_argument("--pairs", type=int, default=6, help="pairs with a winner for each prompt")
     arguments = parser.parse_args()

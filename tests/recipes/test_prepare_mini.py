@@ -31,7 +31,7 @@ def rows(count: int = 12, prompts: int = 3) -> list[dict]:
 
 
 def options(**values: object) -> argparse.Namespace:
-    return argparse.Namespace(**({"fold": None, "folds": 3, "copies": 2, "pairs": 4} | values))
+    return argparse.Namespace(**({"fold": None, "folds": 3, "systems": False, "copies": 2, "pairs": 4} | values))
 
 
 @pytest.mark.parametrize("copies", [1, 2, 4])
@@ -64,7 +64,7 @@ def test_a_fold_leaves_out_prompts_and_whole_families_of_systems(tmp_path: Path)
     held = {}
     for fold in range(3):
         (out := tmp_path / str(fold)).mkdir()
-        card = write(rows(), out, tests={}, arguments=options(fold=fold))
+        card = write(rows(), out, tests={}, arguments=options(fold=fold, systems=True))
         train = list(read_examples(out / "train.jsonl"))
         there = [json.loads(line) for line in (out / "held_out.jsonl").read_text().splitlines()]
         held[fold] = {row["prompt_id"] for row in there}
@@ -75,6 +75,14 @@ def test_a_fold_leaves_out_prompts_and_whole_families_of_systems(tmp_path: Path)
         assert card["prompts_trained_on"] + card["prompts_held_out"] == 3
     assert set.union(*held.values()) == {"p0", "p1", "p2"}
     assert sum(map(len, held.values())) == 3
+
+
+def test_without_being_told_a_fold_keeps_every_system(tmp_path: Path):
+    card = write(rows(), tmp_path, tests={}, arguments=options(fold=0))
+    there = [json.loads(line) for line in (tmp_path / "held_out.jsonl").read_text().splitlines()]
+    assert card["prompts_held_out"] == 1
+    assert {row["systems"] for row in there} == {"trained on"}
+    assert card["systems_trained_on"] == len({row["source"] for row in rows()})
 
 
 def test_prompts_of_test_sets_are_never_trained_on(tmp_path: Path):
