@@ -93,18 +93,23 @@ def training_text(
     """
     asked: Mode = "direct" if mode == "direct" or not example.critique.strip() else "critique"
     critique = example.critique if asked == "critique" else ""
-    question = _question(example, protocol, asked)
-    if catalog is not None and example.scenario is not None:
-        question = criteria_text(catalog.criteria_of(example.scenario)) + "\n\n" + question
+    question = question_text(example, protocol, asked, catalog=catalog)
     return TrainingText(prompt=question, completion=_answer(example, protocol, critique))
 
 
-def _question(example: JudgeExample, protocol: JudgeProtocol, mode: Mode) -> str:
+def question_text(
+    example: JudgeExample, protocol: JudgeProtocol, mode: Mode, *, catalog: Catalog | None = None
+) -> str:
+    """The question that an example asks, in the protocol's words; with a catalog, after its scenario's criteria."""
     query = query_text(example.prompt, protocol.view)
     if len(example.responses) == 1:
-        return render_single(protocol, query=query, response=example.responses[0], mode=mode)
-    first, second = example.responses
-    return render_pairwise(protocol, query=query, response_1=first, response_2=second, mode=mode)
+        question = render_single(protocol, query=query, response=example.responses[0], mode=mode)
+    else:
+        first, second = example.responses
+        question = render_pairwise(protocol, query=query, response_1=first, response_2=second, mode=mode)
+    if catalog is None or example.scenario is None:
+        return question
+    return criteria_text(catalog.criteria_of(example.scenario)) + "\n\n" + question
 
 
 def _answer(example: JudgeExample, protocol: JudgeProtocol, critique: str) -> str:

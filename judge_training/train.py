@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
+from judge_training.batches import batched_by_length, batched_by_prompt
 from judge_training.examples import JudgeExample, read_examples, training_text
+from judge_training.rating_targets import RatedTokens, rated_tokens
 from judge_training.scenarios.catalog import Catalog
 from judge_training.training_settings import JudgeTrainingSettings
 from rewards.errors import InputError, RunError
@@ -54,8 +56,6 @@ _FIXED = FIXED | {
     "dataset_kwargs": "the job: examples are tokenised as the judge is asked",
     "tf32": "the machine",
 }
-_BY_LENGTH = {"train_sampling_strategy": "sequential"}
-_BY_LENGTH_KEYS = {"train_sampling_strategy": "batch_by_length", "shuffle_dataset": "batch_by_length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,9 @@ class TokenizedExample:
             "input_ids": [*self.prompt_ids, *self.answer_ids],
             "labels": [IGNORED] * len(self.prompt_ids) + list(self.answer_ids),
         }
+
+
+Tokens = TokenizedExample | RatedTokens
 
 
 @quiet_deprecations()
@@ -133,14 +136,18 @@ def train_judge(
             four_bit=settings.four_bit,
             own_master=shards(launch),
         )
-        tokenized = tokenize(found, judge.tokenizer, protocol, mode=mode, catalog=catalog, loss_on=settings.loss_on)
-        kept = _that_fit(tokenized, settings.max_length)
+        kept = _that_fit(
+            _tokens(found, judge.tokenizer, protocol, settings, mode=mode, catalog=catalog), settings.max_length
+        )
         apart = hold_out([example.prompt.id for example in found], settings.eval_fraction, settings.seed)
         held_out = {example.id for example in found if example.prompt.id in apart}
         rows = [one for one in kept if one.id not in held_out]
         if settings.batch_by_length:
             rows = batched_by_length(rows, settings.batch_size, settings.seed)
-        trainer = _trainer(judge, arguments, rows, [one for one in kept if one.id in held_out])
+        elif settings.rank_weight:
+            prompts = {example.id: example.prompt.id for example in found}
+            rows = batched_by_prompt(rows, [prompts[one.id] for one in rows], settings.batch_size, settings.seed)
+        trainer = _trainer(judge, arguments, rows, [one for one in kept if one.id in held_out], settings)
         return run_trainer(
             trainer,
             kind="judge",
@@ -154,6 +161,24 @@ def train_judge(
             packed=packed,
             finish=protocol.save,
         )
+
+
+def _tokens(
+    examples: Sequence[JudgeExample],
+    tokenizer: Any,
+    protocol: JudgeProtocol,
+    settings: JudgeTrainingSettings,
+    *,
+    mode: Mode,
+    catalog: Catalog | None,
+) -> Sequence[Tokens]:
+    if settings.loss_on == "rating":
+        if mode != "direct":
+            raise InputError(
+                f"expected `mode: direct` with `loss_on: rating`, got {mode}: no critique would be learned"
+            )
+        return rated_tokens(examples, ChatEncoder(tokenizer, protocol.chat), protocol, catalog=catalog)
+    return tokenize(examples, tokenizer, protocol, mode=mode, catalog=catalog, loss_on=settings.loss_on)
 
 
 def tokenize(
@@ -212,22 +237,7 @@ def packs(wanted: bool | None, attention: str) -> bool:
     return keeps_apart if wanted is None else wanted
 
 
-def batched_by_length(rows: Sequence[TokenizedExample], size: int, seed: int) -> list[TokenizedExample]:
-    """The rows in an order whose batches of `size` hold rows of similar length and come in random order.
-
-    transformers' own grouping goes from long to short again and again, so that the last steps see the shortest.
-    """
-    import numpy as np
-
-    ordered = sorted(rows, key=lambda one: (one.length, one.id))
-    batches = [ordered[start : start + size] for start in range(0, len(ordered), size)]
-    # A batch that is not full comes last: before others it would shift theirs.
-    full = len(ordered) // size
-    order = [*np.random.default_rng(seed).permutation(full), *range(full, len(batches))]
-    return [row for place in order for row in batches[place]]
-
-
-def _that_fit(tokenized: Sequence[TokenizedExample], max_length: int) -> list[TokenizedExample]:
+def _that_fit(tokenized: Sequence[Tokens], max_length: int) -> list[Tokens]:
     kept = [one for one in tokenized if one.length <= max_length]
     if not kept:
         shortest = min(one.length for one in tokenized)
@@ -262,31 +272,44 @@ def _arguments(
         "dataset_kwargs": {"skip_prepare_dataset": not packing},  # the rows are tokenised, labelled and fit
         "tf32": True if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else None,
     }
-    ours = _OURS | _BY_LENGTH_KEYS if settings.batch_by_length else _OURS
-    own |= _BY_LENGTH if settings.batch_by_length else {}
+    ours = _OURS
+    if settings.batch_by_length or settings.rank_weight:
+        by = "batch_by_length" if settings.batch_by_length else "rank_weight"
+        own["train_sampling_strategy"] = "sequential"
+        ours = ours | dict.fromkeys(("train_sampling_strategy", "shuffle_dataset"), by)
+    if settings.loss_on == "rating":
+        own["label_names"] = ["targets"]
     extra = check_options(SFTConfig, trl, ours=ours, fixed=_FIXED)
     with refusals("the training settings"):
         return SFTConfig(**(common_arguments(settings, output, dtype=dtype) | own | sharding | extra))
 
 
 def _trainer(
-    judge: Trainable, arguments: Any, rows: Sequence[TokenizedExample], held_out: Sequence[TokenizedExample]
+    judge: Trainable,
+    arguments: Any,
+    rows: Sequence[Tokens],
+    held_out: Sequence[Tokens],
+    settings: JudgeTrainingSettings,
 ) -> Any:
     import torch
     from datasets import Dataset
     from trl import SFTTrainer
 
     from judge_training.labelled_positions import score_labelled_only
+    from judge_training.rating_trainer import RatingTrainer
 
+    given = {
+        "model": judge.model,
+        "args": arguments,
+        "train_dataset": Dataset.from_list([one.row() for one in rows]),
+        "eval_dataset": Dataset.from_list([one.row() for one in held_out]) if held_out else None,
+        "processing_class": judge.tokenizer,
+        "peft_config": judge.peft_config,
+    }
     with refusals("these examples with this model"):
-        trainer = SFTTrainer(
-            model=judge.model,
-            args=arguments,
-            train_dataset=Dataset.from_list([one.row() for one in rows]),
-            eval_dataset=Dataset.from_list([one.row() for one in held_out]) if held_out else None,
-            processing_class=judge.tokenizer,
-            peft_config=judge.peft_config,
-        )
+        if isinstance(rows[0], RatedTokens):
+            return RatingTrainer(scale=rows[0].scale, rank_weight=settings.rank_weight, **given)
+        trainer = SFTTrainer(**given)
     if not torch.cuda.is_available():
         score_labelled_only(judge.model)
     return trainer

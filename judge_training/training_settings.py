@@ -28,9 +28,13 @@ class JudgeTrainingSettings(TrainingSettings):
     """Tokens of question and answer together; a longer example is left out and counted, never cut."""
     packing: bool | None = None
     """Several examples in one row without padding; null packs where FlashAttention 2 keeps them apart, else pads."""
-    loss_on: Literal["answer", "verdict"] = "answer"
+    loss_on: Literal["answer", "verdict", "rating"] = "answer"
     """answer: all of it. verdict: in direct mode, only the tokens that tell the verdicts apart; such a judge is asked
-    by their probabilities, since it was not taught to write the rest."""
+    by their probabilities, since it was not taught to write the rest. rating: the same for ratings alone, of which a
+    mean between two of the scale is taught as both in proportion."""
+    rank_weight: float = Field(default=0.0, ge=0.0)
+    """With `loss_on: rating`, the weight of a ranking loss between the expected ratings of responses to one prompt;
+    a batch then holds responses to one prompt."""
     batch_by_length: bool = False
     """Examples of similar length in a batch, batches in an order drawn once: less padding; the same every epoch."""
     four_bit: bool = False
@@ -40,4 +44,13 @@ class JudgeTrainingSettings(TrainingSettings):
     def _four_bit_is_lora(self) -> JudgeTrainingSettings:
         if self.four_bit and self.tuning == "full":
             raise ValueError("expected `tuning: lora` with `four_bit`: weights held in 4 bits cannot be trained")
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_ratings(self) -> JudgeTrainingSettings:
+        if self.rank_weight and (self.loss_on != "rating" or self.batch_size < 2 or self.batch_by_length):
+            raise ValueError(
+                "expected `loss_on: rating`, a batch_size of 2 or more and no batch_by_length with `rank_weight`: it "
+                "compares the ratings of a batch, which holds responses to one prompt"
+            )
         return self

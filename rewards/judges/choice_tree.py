@@ -75,6 +75,12 @@ def choice_probabilities(root: Node, count: int, ask: Ask) -> tuple[torch.Tensor
 
     Raises RunError when the model's logits are not finite.
     """
+    logprobs, mass = choice_logprobs(root, count, ask)
+    return logprobs.exp(), mass.clamp(max=1.0)
+
+
+def choice_logprobs(root: Node, count: int, ask: Ask) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `choice_probabilities`, with the logarithms of the choices' probabilities; both can be differentiated."""
     logits = _finite(ask(()).float())
     logprobs = torch.empty((logits.shape[0], count), dtype=torch.float32, device=logits.device)
     first = torch.tensor(list(root.children), device=logits.device)
@@ -82,7 +88,7 @@ def choice_probabilities(root: Node, count: int, ask: Ask) -> tuple[torch.Tensor
     _walk(
         root, (), torch.zeros_like(mass), ask=lambda path: _finite(ask(path).float()) if path else logits, out=logprobs
     )
-    return logprobs.exp(), mass.clamp(max=1.0)
+    return logprobs, mass
 
 
 def _walk(node: Node, path: tuple[int, ...], weight: torch.Tensor, *, ask: Ask, out: torch.Tensor) -> None:

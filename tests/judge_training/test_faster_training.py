@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
+from judge_training.batches import batched_by_length
 from judge_training.labelled_positions import score_labelled_only
-from judge_training.train import IGNORED, TokenizedExample, batched_by_length, train_judge
+from judge_training.train import IGNORED, TokenizedExample, train_judge
 from judge_training.training_settings import JudgeTrainingSettings
 from rewards.errors import InputError
 from rewards.training.settings import LoraSettings

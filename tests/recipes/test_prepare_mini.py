@@ -1,4 +1,4 @@
-"""What autoj-mini is trained on: mean ratings in proportion, pairs that length does not decide, no test prompts."""
+"""What autoj-mini is trained on: mean ratings, and no test prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from judge_training.data.decontaminate import normalized
 from judge_training.examples import read_examples
 from recipes.filter.prepare_qlora import prepare
-from recipes.judge.prepare_mini import CLEAR, EQUAL, SAME_LENGTH, examples, folds, write
+from recipes.judge.prepare_mini import examples, folds, write
 
 
 def rows(count: int = 12, prompts: int = 3) -> list[dict]:
@@ -31,33 +31,13 @@ def rows(count: int = 12, prompts: int = 3) -> list[dict]:
 
 
 def options(**values: object) -> argparse.Namespace:
-    return argparse.Namespace(**({"fold": None, "folds": 3, "systems": False, "copies": 2, "pairs": 4} | values))
+    return argparse.Namespace(**({"fold": None, "folds": 3, "systems": False} | values))
 
 
-@pytest.mark.parametrize("copies", [1, 2, 4])
-def test_a_mean_between_two_ratings_is_taught_as_both_in_proportion(copies: int):
-    row = rows(1 + 4)[0] | {"reward": 6.75}
-    found = [one.rating for one in examples([row], copies=copies, pairs=0)]
-    assert sorted(found) == {1: [7.0], 2: [7.0, 7.0], 4: [6.0, 7.0, 7.0, 7.0]}[copies]
-    assert all(one.rating in (1.0, 10.0) for one in examples([row | {"reward": 10.0}], copies=2, pairs=0))
-
-
-def test_pairs_are_clear_or_ties_in_both_orders_and_half_of_equal_length():
-    by_text = {row["text"]: row for row in rows()}
-    pairs = [one for one in examples(rows(), copies=1, pairs=4) if one.kind == "pairwise"]
-    seen = {one.responses: one.label for one in pairs}
-    assert len(seen) == len(pairs) >= 3 * 2 * 4
-    matched = 0
-    for (first, second), label in seen.items():
-        difference = by_text[first]["reward"] - by_text[second]["reward"]
-        assert seen[second, first] == {"first": "second", "second": "first", "tie": "tie"}[label]
-        if label == "tie":
-            assert abs(difference) <= EQUAL
-        else:
-            assert abs(difference) >= CLEAR
-            assert label == ("first" if difference > 0 else "second")
-            matched += SAME_LENGTH[0] <= len(first) / len(second) <= SAME_LENGTH[1]
-    assert matched >= 3 * 2 * 2
+def test_a_rating_is_the_mean_as_it_is():
+    found = {one.id: one for one in examples([row | {"reward": 6.75} for row in rows(5, 2)])}
+    assert len(found) == 10  # the same text of two systems would have two ids
+    assert {one.rating for one in found.values()} == {6.75}
 
 
 def test_a_fold_leaves_out_prompts_and_whole_families_of_systems(tmp_path: Path):

@@ -1,0 +1,130 @@
+"""Training on the distribution of ratings: means in proportion, the ranking within a prompt, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from judge_training.batches import batched_by_prompt
+from judge_training.rating_targets import rated_tokens, shares
+from judge_training.rating_trainer import ranking_loss
+from judge_training.train import train_judge
+from judge_training.training_settings import JudgeTrainingSettings
+from rewards.errors import InputError
+from rewards.judges.base import RateItem
+from rewards.judges.chat_tokens import ChatEncoder
+from rewards.judges.choice_tree import build_tree, choice_logprobs
+from rewards.judges.load import load_judge
+from rewards.protocol.builtin import builtin_protocol
+from rewards.protocol.spec import Scale
+from rewards.types import Candidate
+from tests.judge_training.judge_examples import mixed, rating
+
+SCALE = tuple(map(float, range(1, 11)))
+
+
+@pytest.mark.parametrize("value", [1.0, 1.25, 6.75, 9.5, 10.0])
+def test_a_mean_is_taught_as_both_its_neighbours(value: float):
+    found = shares(value, SCALE)
+    assert sum(found) == pytest.approx(1)
+    assert sum(np.multiply(found, SCALE)) == pytest.approx(value)
+    assert sum(share > 0 for share in found) == (1 if value.is_integer() else 2)
+
+
+def test_a_rating_beyond_the_scale_is_refused():
+    with pytest.raises(InputError, match=r"from 1 to 10, got 10\.5"):
+        shares(10.5, SCALE)
+
+
+def test_one_pass_reads_what_the_judge_reads(tiny_model: Path):
+    """The distribution that is trained is the one that the finished judge gives, "10" and "1" told apart."""
+    examples = [rating(number, text="some words " * (1 + 3 * number)) for number in range(4)]
+    tokenizer, protocol = AutoTokenizer.from_pretrained(tiny_model), builtin_protocol()
+    rows = rated_tokens(examples, ChatEncoder(tokenizer, protocol.chat), protocol)
+    assert tokenizer.decode(rows[0].scale.spine) == "1"
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tree = build_tree(rows[0].scale.sequences)
+    judge = load_judge(model=str(tiny_model), mode="direct")
+    items = [
+        RateItem(prompt=one.prompt, candidate=Candidate(id=one.id, prompt_id=one.prompt.id, text=one.responses[0]))
+        for one in examples
+    ]
+    for row, judgment in zip(rows, judge.rate(items), strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([row.row()["input_ids"]])).logits[:, -2:]
+            logprobs, _ = choice_logprobs(tree, 10, lambda path, logits=logits: logits[:, len(path)])
+        assert (logprobs.exp() @ torch.tensor(SCALE)).item() == pytest.approx(judgment.outcome.expected, abs=1e-4)
+
+
+def test_the_ranking_loss_is_of_pairs_of_one_prompt():
+    expected, reference = torch.tensor([5.0, 7.0, 1.0]), torch.tensor([4.0, 8.0, 9.0])
+    group = torch.tensor([1, 1, 2])
+    wanted, said = 1 / (1 + np.exp(-4)), 1 / (1 + np.exp(-2))
+    by_hand = -(wanted * np.log(said) + (1 - wanted) * np.log(1 - said))
+    assert ranking_loss(expected, reference, group).item() == pytest.approx(by_hand, abs=1e-6)
+    alone = ranking_loss(expected.requires_grad_(), reference, torch.tensor([1, 2, 3]))
+    alone.backward()
+    assert alone.item() == 0
+    assert not expected.grad.any()
+
+
+def test_batches_of_one_prompt_hold_everything_once():
+    rows = list(range(23))
+    prompts = [f"p{row % 3}" for row in rows]
+    found = batched_by_prompt(rows, prompts, 3, seed=1)
+    assert sorted(found) == rows
+    batches = [found[start : start + 3] for start in range(0, 6 * 3, 3)]
+    assert all(len({row % 3 for row in batch}) == 1 for batch in batches)
+    assert found != batched_by_prompt(rows, prompts, 3, seed=2)
+
+
+def learned(model: Path, output: Path, **more: float) -> tuple[list[float], list[float]]:
+    """Ratings to learn, between those of the scale, and what a judge says of the same responses afterwards."""
+    texts = ("good " * 6, "bad " * 6, "fair " * 6)
+    wanted = (8.5, 1.5, 4.75)
+    prompt = rating(0).prompt
+    examples = [
+        rating(0, text=text).model_copy(update={"id": f"{name}{copy}", "rating": value})
+        for copy in range(4)
+        for name, text, value in zip("abc", texts, wanted, strict=True)
+    ]
+    settings = JudgeTrainingSettings(
+        loss_on="rating", tuning="full", learning_rate=5e-3, batch_size=3, gradient_accumulation=1, epochs=20,
+        save_steps=1000, eval_fraction=0, **more,
+    )  # fmt: skip
+    train_judge(examples, model=str(model), output=output, settings=settings, mode="direct")
+    judge = load_judge(model=str(output / "checkpoints" / "checkpoint-80"), mode="direct")
+    items = [
+        RateItem(prompt=prompt, candidate=Candidate(id=name, prompt_id=prompt.id, text=text))
+        for name, text in zip("abc", texts, strict=True)
+    ]
+    return list(wanted), [one.outcome.expected for one in judge.rate(items)]
+
+
+@pytest.mark.parametrize("rank_weight", [0.0, 1.0])
+def test_a_judge_learns_ratings_between_two_of_the_scale(tiny_model: Path, tmp_path: Path, rank_weight: float):
+    wanted, found = learned(tiny_model, tmp_path / "judge", rank_weight=rank_weight)
+    np.testing.assert_allclose(found, wanted, atol=0.5)
+
+
+def test_what_cannot_be_learned_so_is_refused(tiny_model: Path, tmp_path: Path):
+    settings = JudgeTrainingSettings(loss_on="rating", max_steps=1)
+    given = {"model": str(tiny_model), "output": tmp_path / "judge", "settings": settings}
+    with pytest.raises(InputError, match=r"rating of one response.*got none in example 'd0'"):
+        train_judge(mixed(2, 1), mode="direct", **given)
+    with pytest.raises(InputError, match="mode: direct"):
+        train_judge(mixed(2, 0), mode="critique", **given)
+    protocol = builtin_protocol()
+    hundred = protocol.model_copy(update={"scale": Scale(high=100)})
+    with pytest.raises(InputError, match="share one beginning"):
+        train_judge(mixed(2, 0), mode="direct", protocol=hundred, **given)
+
+
+@pytest.mark.parametrize("more", [{"loss_on": "verdict"}, {"batch_size": 1}, {"batch_by_length": True}])
+def test_ranking_needs_ratings_of_one_prompt_in_a_batch(more: dict):
+    with pytest.raises(ValueError, match="rank_weight"):
+        JudgeTrainingSettings(**({"loss_on": "rating", "rank_weight": 1.0, "batch_size": 2} | more))
