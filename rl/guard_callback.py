@@ -2,8 +2,8 @@
 
 Design decision. A look belongs to a checkpoint, which is written first: the policy that the guard finds best can then
 be taken from there, and is kept when older checkpoints are removed. The first process looks, the others wait for its
-word. What a look is, is for who makes the callback; this module measures nothing. Imports transformers; is imported
-late.
+word. A word that an earlier start heard and could not act on is heard again before the first step. What a look is, is
+for who makes the callback; this module measures nothing. Imports transformers; is imported late.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from rewards.training.callbacks import AlreadyEndedError
 
 
 class Opinion(NamedTuple):
@@ -39,6 +41,8 @@ class GuardCallback(TrainerCallback):  # type: ignore[misc]  # transformers ship
     ) -> None:
         for step in range(0, state.global_step + 1, self._every):
             self._ask(step, args, state, control, given)
+        if control.should_training_stop:
+            raise AlreadyEndedError
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         if state.global_step % self._every == 0:
