@@ -103,7 +103,8 @@ def test_the_guard_looks_between_steps_and_disturbs_nothing(tuning: str, tiny_mo
     (file,) = last.glob("*model.safetensors")
     after, without = load_file(file), load_file(tmp_path / "plain" / "policy" / file.name)
     assert all(torch.equal(after[name], weight) for name, weight in without.items())
-    assert "gold (never trained on)" in run.report.read_text(encoding="utf-8")
+    page = run.report.read_text(encoding="utf-8")
+    assert "gold (never trained on)" in page and "the guard&#39;s looks" in page
     files = {path: path.stat().st_mtime_ns for path in (run.path / "guard").rglob("*.json*")}
     assert main([*watched, "--resume"]) == 0
     assert {path: path.stat().st_mtime_ns for path in files} == files
