@@ -1,6 +1,6 @@
 """How far a judge's verdicts on pairs agree with people's: the numbers, each with its interval.
 
-The measures are AUTO-J's (Li et al. 2024, arXiv 2310.05470, section 5): *consistency* is the share of pairs with the
+The measures are AUTO-J's (Li et al. 2024, arXiv 2310.05470, section 6.1): *consistency* is the share of pairs with the
 same verdict in both orders, *agreement* the share where that verdict is also the human label. Beside them stand
 what a user of a reward needs: what abstaining on flips buys and costs, position bias, and taste for length.
 

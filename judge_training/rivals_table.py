@@ -1,7 +1,8 @@
 """The judges that a user has, side by side on Eval-P, with the published numbers beneath.
 
-Published rows are what AUTO-J's paper prints (Li et al. 2024, arXiv 2310.05470) on all 1,392 pairs. They were not
-measured here, have no interval, and are marked; a rival whose number is not at hand is left out.
+Published rows are the generative judges of the leaderboard in the README of AUTO-J's release (GAIR-NLP/auto-j) that
+agree most, on all 1,392 pairs. Its reading of verdicts is a little different from that of table 1 of the paper (arXiv
+2310.05470), which has 54.8 for AUTO-J. They were not measured here, have no interval, and are marked.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MEASURED, PUBLISHED = "measured", "published"
 
 
 class PublishedEvalP(Record):
-    """A judge's numbers as the paper prints them, in percent."""
+    """A judge's numbers as the leaderboard of the release prints them, in percent."""
 
     name: str
     agreement: float
@@ -52,7 +53,8 @@ def rivals_sheet(result: RivalsResult) -> Sheet:
     notes = [
         "Percent, with 95% intervals. Agreement: the same verdict in both orders, and the human label. 1st order: the "
         "first order's verdict is the human label, of three. Consistency: the same verdict in both "
-        f"orders. Published rows are AUTO-J's paper's, on all {EVAL_P_PAIRS:,} pairs; they were not measured here.",
+        f"orders. Published rows are the leaderboard's of AUTO-J's release, on all {EVAL_P_PAIRS:,} pairs; they were "
+        "not measured here.",
     ]
     if any(one.n != EVAL_P_PAIRS for one in result.measured.values()):
         notes.append(

@@ -45,6 +45,7 @@ class Guard:
         file = folder / "point.json"
         if file.is_file():
             self.points.append(GuardPoint.model_validate_json(file.read_bytes()))
+            write_records(self._job.run.guard, self.points)  # an earlier start may have ended between the two files
             return
         with self._job.stage(f"guard_{step}", f"Guard: {len(self._prompts)} held-out prompts") as counts:
             folder.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from recipes.loading import differing_keys, recipe_digest
 from recipes.schema import Recipe
-from rewards.errors import InputError
+from rewards.errors import AutojError, InputError
 from rl.run_folder import RunFolder, StageRecord
 from rl.tracking import Tracker
 
@@ -79,9 +79,10 @@ def _number(value: float) -> str:
 def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFolder]:
     """The run folder of a recipe, made or taken up again, and held for this process until the block ends.
 
-    A folder made here in which nothing was finished before an InputError is taken away again, so that the corrected
-    command can be given without `--clean`. Raises InputError when the folder exists and neither flag was given, when
-    `resume` finds another recipe, when `clean` would remove what is no run, and when another process works in it.
+    A folder made here in which nothing was finished before an error of ours (bad input, a judge that cannot be asked)
+    is taken away again, so that the corrected command can be given without `--clean`. Raises InputError when the
+    folder exists and neither flag was given, when `resume` finds another recipe, when `clean` would remove what is no
+    run, and when another process works in it.
     """
     if clean and resume:
         raise InputError("expected --resume or --clean, got both")
@@ -100,7 +101,7 @@ def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFold
         _note_recipe(run, recipe)  # again when resumed: the report reads the failure budget that holds now
         try:
             yield run
-        except InputError:
+        except AutojError:
             if fresh and {path.name for path in run.path.iterdir()} <= {*_BEGINNING, run.recipe.name}:
                 shutil.rmtree(run.path)
             raise

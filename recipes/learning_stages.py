@@ -119,7 +119,7 @@ def train(job: Job, recipe: PolicyRecipe, callbacks: Sequence[TrainerCallback] =
 
     training = policy_training(job.run, recipe)
     with job.stage("train", training.title) as counts:
-        watching = [trainer_callback(job.tracker, job.named("train")), *callbacks]
+        watching = [*callbacks, trainer_callback(job.tracker, job.named("train"))]  # it logs what they have made of it
         result = training(recipe, job.run.policy, callbacks=watching)
         counts.update(training_counts(result))
     job.tracker.artifact("model", job.run.policy, inputs=[training.data])

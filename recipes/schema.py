@@ -257,6 +257,8 @@ class OnPolicyRecipe(BaseRecipe):
     """Which model is trained."""
     reward: OnlineRewardSettings = OnlineRewardSettings()
     """How judgments become rewards."""
+    train: OnPolicySettings = OnPolicySettings()
+    """The training."""
     judge_certificate: Path | None = None
     """The judge's certificate (`autoj certify`), a file or its folder, where it is not beside weights or adapter."""
     allow_uncertified: bool = False
@@ -277,17 +279,19 @@ class OnPolicyRecipe(BaseRecipe):
             )
         return self
 
-
-def _check_groups(reward: OnlineRewardSettings, train: OnPolicySettings, group: int) -> None:
-    """A reward that compares the responses to a prompt needs all of them in one process."""
-    own = train.batch_size * train.gradient_accumulation * train.minibatches
-    compares = reward.compare is not None or (reward.length is not None and reward.length.target is None)
-    if compares and own % group:
-        raise ValueError(
-            f"expected the responses of one process (batch_size x gradient_accumulation x minibatches) to be a "
-            f"multiple of responses_per_prompt with reward.compare, or reward.length without a target, got {own} and "
-            f"{group}: a group must not be split over processes"
-        )
+    @model_validator(mode="after")
+    def _has_whole_groups(self) -> Self:
+        """A reward that compares the responses to a prompt needs all of them in one process."""
+        reward, train = self.reward, self.train
+        own, group = train.batch_size * train.gradient_accumulation * train.minibatches, train.responses_per_prompt
+        compares = reward.compare is not None or (reward.length is not None and reward.length.target is None)
+        if compares and own % group:
+            raise ValueError(
+                f"expected the responses of one process (batch_size x gradient_accumulation x minibatches) to be a "
+                f"multiple of responses_per_prompt with reward.compare, or reward.length without a target, got {own} "
+                f"and {group}: a group must not be split over processes"
+            )
+        return self
 
 
 class PPORecipe(OnPolicyRecipe):
@@ -302,7 +306,6 @@ class PPORecipe(OnPolicyRecipe):
 
     @model_validator(mode="after")
     def _has_groups(self) -> Self:
-        _check_groups(self.reward, self.train, self.train.responses_per_prompt)
         length = self.reward.length
         if self.train.responses_per_prompt == 1 and self.reward.compare is not None:
             raise ValueError("expected train.responses_per_prompt of at least 2 with reward.compare")
@@ -324,11 +327,6 @@ class GRPORecipe(OnPolicyRecipe):
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's GRPOConfig (vLLM's are among them)."""
 
-    @model_validator(mode="after")
-    def _has_whole_groups(self) -> Self:
-        _check_groups(self.reward, self.train, self.train.responses_per_prompt)
-        return self
-
 
 class RLOORecipe(OnPolicyRecipe):
     """Train a policy with RLOO while the judge rates or compares what it writes, then evaluate."""
@@ -339,11 +337,6 @@ class RLOORecipe(OnPolicyRecipe):
     """RLOO."""
     trl: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of TRL's RLOOConfig (vLLM's are among them)."""
-
-    @model_validator(mode="after")
-    def _has_whole_groups(self) -> Self:
-        _check_groups(self.reward, self.train, self.train.responses_per_prompt)
-        return self
 
 
 RoundedRecipe = DPORecipe | KTORecipe | RejectionSamplingRecipe

@@ -30,7 +30,7 @@ def gae(
 
     rewards, values: (B, T); values[b, t] is the critic's estimate before token t was written.
     mask: (B, T), true on the tokens of a response, which start at column 0 and have no gaps.
-    Schulman et al. 2015 (arXiv 1506.02438), equations 11-16; the state after the last token is worth 0.
+    Schulman et al. 2015 (arXiv 1506.02438), equation 16, by its recursion; the state after the last token is worth 0.
     Raises InputError for shapes that differ.
     """
     if not rewards.shape == values.shape == mask.shape:
@@ -52,8 +52,8 @@ def gae(
 def whiten(values: torch.Tensor, mask: torch.Tensor, *, total: Sum = alone, epsilon: float = 1e-8) -> torch.Tensor:
     """`values` with mean 0 and variance 1 over the valid tokens of all processes; 0 where the mask is.
 
-    Only tokens of responses count, never padding (Huang et al. 2024, arXiv 2403.17031, detail on whitening). The
-    variance is that of the population, and `epsilon` is added to it.
+    Whitened as by Huang et al. 2024 (arXiv 2403.17031, details 24 and 25): the variance is that of the population, and
+    `epsilon` is added to it. Only tokens of responses count here, never padding.
     """
     valid = mask.bool()
     found = values[valid]

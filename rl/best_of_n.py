@@ -30,7 +30,8 @@ COVERAGE = 0.9
 def best_of_n_kl(k: int) -> float:
     """log k - (k - 1) / k, in nats: the KL divergence of best-of-k from the policy that it samples.
 
-    Exact for a continuous reward, an upper bound with ties (Beirami et al. 2024, arXiv 2401.01879).
+    An upper bound (Beirami et al. 2024, arXiv 2401.01879), reached where no two draws have one reward: of a continuous
+    distribution, and nearly of long texts.
     """
     return math.log(k) - (k - 1) / k
 

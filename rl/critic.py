@@ -37,7 +37,8 @@ class Critic(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.head = nn.Linear(width, 1)
-        # N(0, 1 / (width + 1)) and no bias: Huang et al. 2024 (arXiv 2403.17031), detail on the value head's start.
+        # As a reward model's head begins, N(0, 1 / (width + 1)): Stiennon et al. 2020 (arXiv 2009.01325). Theirs, and
+        # Huang et al.'s (2024, arXiv 2403.17031, detail 22), critic starts from a reward model, which a judge is not.
         nn.init.normal_(self.head.weight, std=(width + 1) ** -0.5)
         nn.init.zeros_(self.head.bias)
 

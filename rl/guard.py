@@ -46,7 +46,7 @@ class CurveFit(Record):
 
     shape: Shape
     alpha: float
-    """Slope at the start: reward gained for each unit of d."""
+    """Reward that a unit of d gains: best_of_n at the start, rl at d = 1 (at the start its slope has no bound)."""
     beta: float
     """How fast it bends down; above 0 the curve has a peak."""
     residual: float
@@ -54,7 +54,7 @@ class CurveFit(Record):
     points: NonNegativeInt
 
     def at(self, d: float) -> float:
-        """Reward above the start policy's at d, the root of the KL divergence: equations 1 and 2 of the paper."""
+        """Reward above the start policy's at d, the root of the KL divergence."""
         if d <= 0:
             return 0.0
         return d * (self.alpha - self.beta * (math.log(d) if self.shape == "rl" else d))

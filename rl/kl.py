@@ -36,7 +36,8 @@ class KLController:
     """The coefficient of the KL term: fixed, or steered to a target.
 
     Adaptive as in Ziegler et al. 2019 (arXiv 1909.08593, section 2.2): after each batch of n responses the
-    coefficient is multiplied by 1 + n / horizon * clip(kl / target - 1, -0.2, 0.2).
+    coefficient is multiplied by 1 + K clip(kl / target - 1, -0.2, 0.2). The paper has K = 0.1; K = n / horizon, as in
+    the code that its authors released, makes the pace one of responses and not of batches.
     target: nats a response; None keeps the coefficient. horizon: responses.
     """
 

@@ -106,11 +106,11 @@ def on_policy_arguments(
         "steps_per_generation": settings.gradient_accumulation * settings.minibatches,
         "max_completion_length": settings.max_new_tokens,
         "temperature": settings.temperature,
-        # The policy's own distribution: a cut one is not what the log-probabilities are of (Huang et al. 2024, arXiv
-        # 2403.17031: no top-k and no top-p in sampling).
+        # The policy's own distribution: a cut one is not what the log-probabilities are of.
         "top_p": 1.0,
         "top_k": 0,
-        "disable_dropout": True,  # old and new log-probabilities must be of one model; the same paper
+        # Old and new log-probabilities must be of one model (Huang et al. 2024, arXiv 2403.17031, detail 7).
+        "disable_dropout": True,
         "shuffle_dataset": False,
         "reward_weights": weights,
     }
@@ -133,7 +133,7 @@ def _own(settings: Settings) -> dict[str, Any]:
         case PPOSettings():
             return {
                 "beta": 1.0,  # not 0: the reference's log-probabilities are wanted; the price is in the reward
-                "adam_epsilon": 1e-5,  # Huang et al. 2024 (arXiv 2403.17031), detail on Adam's epsilon
+                "adam_epsilon": 1e-5,  # Huang et al. 2024 (arXiv 2403.17031), table 7
                 "scale_rewards": "none",
                 "loss_type": "bnpo",
             }

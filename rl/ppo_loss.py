@@ -27,8 +27,9 @@ def clipped_value_loss(
 ) -> torch.Tensor:
     """The critic's loss at each token: half the squared error, or that of the clipped value where it is larger.
 
-    max((V - R)^2, (V_old + clip(V - V_old, -clip, clip) - R)^2) / 2, as in PPO's first code (Huang et al. 2024, arXiv
-    2403.17031, detail on value clipping). clip: in units of the return; None is the plain squared error.
+    max((V - R)^2, (V_old + clip(V - V_old, -clip, clip) - R)^2) / 2. The clip is not in the paper on PPO but in its
+    authors' code (Engstrom et al. 2020, arXiv 2005.12729, section 3, who print a minimum); 0.2 is from Huang et al.
+    2024 (arXiv 2403.17031, table 7). clip: in units of the return; None is the plain squared error.
     """
     error = (values - returns).square()
     if clip is None:

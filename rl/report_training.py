@@ -18,6 +18,7 @@ _CURVES = ("loss", "rewards/accuracies", "rewards/margins", "reward", "mean_toke
 _PARTS = {
     "seconds/generate": "sampling responses",
     "seconds/judge": "waiting for the judge",
+    "seconds/guard": "the guard's looks",
     "seconds/learn": "learning, and all else",
 }
 

@@ -17,8 +17,9 @@ MINIMUM_STD = 1e-6
 class RunningScale:
     """Mean and spread of all rewards so far, one batch after the other (Chan, Golub and LeVeque 1983, equation 1.5).
 
-    Reward normalisation by running statistics: Huang et al. 2024 (arXiv 2403.17031) after Engstrom et al. 2020
-    (arXiv 2005.12729, section 2). Held in double precision.
+    Rewards less their mean over their spread, then clipped: Zheng et al. 2023 (arXiv 2307.04964, section 5.3.1). PPO's
+    first code divided by the running spread of discounted returns and took off no mean (Engstrom et al. 2020, arXiv
+    2005.12729, section 3). Held in double precision.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,8 @@ def shape_rewards(
     """The reward of each response, (N,): scaled (where there is a scale), clipped to [-clip, clip], less the penalty.
 
     ended: (N,), whether the response has an end-of-sequence token. One that was cut off loses `missing_eos_penalty`
-    (the EOS trick: Huang et al. 2024, arXiv 2403.17031), after scaling and clipping, so that it always costs the same.
+    after scaling and clipping, so that it always costs the same. The EOS trick of Huang et al. 2024 (arXiv 2403.17031,
+    detail 23) puts -1 in the place of the reward; a fixed amount less, as in TRL, keeps what the judge said.
     """
     shaped = rewards if scale is None else scale.scale(rewards)
     if clip is not None:

@@ -122,6 +122,8 @@ class OnPolicySettings(TrainingSettings):
     """Token limit of a response."""
     temperature: float = Field(default=1.0, gt=0)
     """Of the draw; log-probabilities are those of the tempered policy."""
+    responses_per_prompt: int = Field(default=1, ge=1)
+    """Responses to each prompt of a batch; more for rewards that compare the responses of a prompt."""
     minibatches: int = Field(default=1, ge=1)
     """Optimizer steps that share one batch of responses (gradient_accumulation forward passes each)."""
     passes: int = Field(default=1, ge=1)
@@ -149,8 +151,6 @@ class OnPolicySettings(TrainingSettings):
 class PPOSettings(OnPolicySettings):
     """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) on a judge's rewards."""
 
-    responses_per_prompt: int = Field(default=1, ge=1)
-    """Responses to each prompt of a batch; more for rewards that compare the responses of a prompt."""
     gamma: float = Field(default=1.0, ge=0, le=1)
     """Discount a token."""
     lam: float = Field(default=0.95, ge=0, le=1)

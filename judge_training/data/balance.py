@@ -1,6 +1,6 @@
 """As many examples of one scenario as of another, and within a scenario as many of one label as of another.
 
-AUTO-J's training data was drawn so (arXiv 2310.05470, section 4: about 59 pairs and 17 single judgments a scenario).
+AUTO-J's training data was drawn so (arXiv 2310.05470, section 3.3: up to 100 pairs a scenario, 59 on average).
 A cap is all that is done: nothing is repeated to fill a scenario that has too few. Which ones stay is drawn by a hash
 of seed and id, so it does not depend on the order of the rows, and a larger cap keeps all that a smaller one kept.
 """

@@ -36,7 +36,7 @@ class Needs:
     starts: bool = True
     """Its answers are begun for it (direct mode), so a server that continues them is asked less."""
     draws: bool = False
-    """It draws several samples of one question."""
+    """It draws several samples of one question, unless it reads whole distributions instead."""
     expected: bool = False
     """Without expected ratings it is of no use."""
 
@@ -84,7 +84,8 @@ async def find_abilities(send: Send, needs: Needs, *, server: str, top: int, alw
         raise JudgeUnavailableError(_no_expected(server, why))
     continues = always_continues or ((needs.starts or reported > 0) and await _continues(send))
     warnings = _name_shortfalls(top, reported, why, continues)
-    if needs.draws:
+    exact = needs.starts and reported > 0 and continues
+    if needs.draws and not exact:
         warnings += await _check_draws(send, server)
     return Abilities(reported > 0, continues, warnings)
 

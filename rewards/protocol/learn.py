@@ -80,7 +80,7 @@ def learn_protocol(folder: Path, *, language: Language = "en") -> Learned:
 
     A prompt is learned from its training file (English only) and, without one, read from the file of prompts
     (`codes/usage/constants_prompt.py`, for Chinese `zh_constants_prompt.py`). Ratings are 1 to 10 (arXiv 2310.05470,
-    section 3), in halves when the targets hold any; decoding is greedy with at most 1,024 new tokens; the chat is
+    table 18), in halves when the targets hold any; decoding is greedy with at most 1,024 new tokens; the chat is
     LLaMA-2's without a system message. Raises MissingFileError when there is neither file for the single prompt, and
     InputError, naming the row, when a row does not fit the template.
     """

@@ -25,6 +25,13 @@ _SHOWN = {"loss": "loss", "reward": "reward", "rewards/margins": "margin", "rewa
 """Metrics on the bar, and what they are called there."""
 
 
+class AlreadyEndedError(Exception):
+    """Raised by a callback as training begins: an earlier start had come to its end, and no step is to be made.
+
+    Trainer itself looks at `should_training_stop` after a step only. `run_trainer` then saves what there is.
+    """
+
+
 class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
     """One bar over the optimizer steps with the latest loss; Trainer's own prints a dictionary for every log."""
 

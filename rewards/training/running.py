@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -129,6 +130,7 @@ def run_trainer(
     from transformers import PrinterCallback, ProgressCallback
 
     from rewards.training.callbacks import (
+        AlreadyEndedError,
         FinishCheckpoint,
         ProgressBar,
         StopAtNaN,
@@ -152,7 +154,7 @@ def run_trainer(
     before = {} if trainer.is_deepspeed_enabled else _held_out_metrics(trainer)
     started = time.perf_counter()
     try:
-        with interrupts_as_requests(stop):
+        with interrupts_as_requests(stop), suppress(AlreadyEndedError):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         seconds = time.perf_counter() - started
         if stop.requested:

@@ -103,7 +103,8 @@ def test_the_guard_looks_between_steps_and_disturbs_nothing(tuning: str, tiny_mo
     (file,) = last.glob("*model.safetensors")
     after, without = load_file(file), load_file(tmp_path / "plain" / "policy" / file.name)
     assert all(torch.equal(after[name], weight) for name, weight in without.items())
-    assert "gold (never trained on)" in run.report.read_text(encoding="utf-8")
+    page = run.report.read_text(encoding="utf-8")
+    assert "gold (never trained on)" in page and "the guard&#39;s looks" in page
     files = {path: path.stat().st_mtime_ns for path in (run.path / "guard").rglob("*.json*")}
     assert main([*watched, "--resume"]) == 0
     assert {path: path.stat().st_mtime_ns for path in files} == files
@@ -134,6 +135,34 @@ def test_falling_gold_ends_the_training_and_the_best_policy_is_kept(
         critic = load_file(run.policy / "critic" / "critic.safetensors")
         before = load_file(kept / "critic" / "critic.safetensors")
         assert all(torch.equal(critic[name], weight) for name, weight in before.items())
+
+
+def test_a_word_of_the_guard_that_a_kill_cut_off_is_heard_before_another_step(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golds = [5.0, 6.0, 4.0, 3.0]
+    monkeypatch.setattr(Guard, "_measure", lambda self, step, policy, folder, gold: point(step, golds[step]))
+    stops = Guard.stops
+
+    def killed(self: Guard) -> bool:
+        if len(self.points) == 4:
+            raise RuntimeError("killed")
+        return False
+
+    monkeypatch.setattr(Guard, "stops", property(killed))
+    more = ["--train.max_steps", "8", "--train.save_steps", "1", "--guard.patience", "2"]
+    command = flags("grpo", tiny_model, tmp_path / "run", *more, *GOLD)
+    with pytest.raises(RuntimeError, match="killed"):
+        main(command)
+    run = RunFolder(tmp_path / "run")
+    run.guard.write_text("".join(run.guard.read_text().splitlines(keepends=True)[:-1]))
+    monkeypatch.setattr(Guard, "stops", stops)
+    assert main([*command, "--resume"]) == 0
+    assert TrainingResult.model_validate_json((run.policy / "training.json").read_bytes()).steps == 3
+    assert not (run.policy / "checkpoints" / "checkpoint-4").exists()
+    assert [one.step for one in read_records(run.guard, GuardPoint)] == [0, 1, 2, 3]
+    kept = adapter_of(run.policy / "checkpoints" / "checkpoint-1")
+    assert all(torch.equal(adapter(run.path)[name], weight) for name, weight in kept.items())
 
 
 def adapter_of(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ import pytest
 from recipes.cli import main
 from recipes.job import opened_run
 from recipes.loading import load_recipe
-from rewards.errors import InputError
+from rewards.errors import AutojError, InputError, JudgeUnavailableError, MissingExtraError
 
 SCRIPTED = ["--judge.backend", "scripted", "--track.mode", "off"]
 
@@ -23,6 +23,30 @@ def test_after_bad_input_the_corrected_command_runs_without_clean(tmp_path: Path
     assert judge(responses, output) == 2
     assert not output.exists()
     assert judge(responses, output, "--columns.response", "answer") == 0
+
+
+@pytest.mark.parametrize("error", [JudgeUnavailableError("no server"), MissingExtraError("no vllm")])
+def test_a_judge_that_cannot_be_asked_leaves_no_empty_run_folder(error: AutojError, tmp_path: Path) -> None:
+    recipe = load_recipe("filter/tiny", ["--output", str(tmp_path / "run")])
+    with pytest.raises(type(error)), opened_run(recipe, resume=False, clean=False):
+        raise error
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(type(error)), opened_run(recipe, resume=True, clean=False) as run:
+        run.candidates.write_text("{}\n")
+        raise error
+    assert run.candidates.exists() and run.recipe.exists()
+    with pytest.raises(type(error)), opened_run(recipe, resume=True, clean=False):
+        raise error
+    assert run.candidates.exists()
+
+
+def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    recipe = load_recipe("filter/tiny", ["--output", str(tmp_path / "run")])
+    with opened_run(recipe, resume=False, clean=False) as run:
+        pass
+    with pytest.raises(JudgeUnavailableError), opened_run(recipe, resume=True, clean=False):
+        raise JudgeUnavailableError("no server")
+    assert run.recipe.exists()
 
 
 def test_what_was_finished_stays_after_bad_input(tmp_path: Path) -> None:

@@ -330,6 +330,16 @@ def test_a_trained_judge_brings_no_warning_and_a_clear_win_is_called_one(tmp_pat
     assert "No comparison of the policies was decided" in findings(summary)[-1].text
 
 
+def test_what_a_judge_warns_of_stands_beside_it_as_text(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", prompts=2)
+    card = JudgeCard.model_validate_json(run.judge.read_bytes())
+    said = ("the server said: <script>alert(1)</script>", "{{ 7 * 7 }} & more")
+    run.judge.write_text(card.model_copy(update={"warnings": said}).model_dump_json())
+    page = report(run)
+    assert all(one in page.sections["configuration"] for one in said)
+    assert "script" not in page.tags
+
+
 def test_lengths_and_rewards_that_go_together_correlate(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     pairs = [(p, k) for p in range(20) for k in range(4)]

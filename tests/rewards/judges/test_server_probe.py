@@ -170,6 +170,11 @@ def test_samples_that_would_be_copies_are_refused() -> None:
         assert all(is_probe(body) for body in server.requests)
 
 
+def test_a_judge_that_reads_distributions_needs_no_different_draws() -> None:
+    with serving(Habits(draws=False)) as server:
+        assert isinstance(outcome(judge_of(server, mode="direct", decoding=SAMPLED)), Rating)
+
+
 def test_seeds_that_are_ignored_are_named() -> None:
     with serving(Habits(seeds=False)) as server:
         assert any(
@@ -195,6 +200,11 @@ def test_n_is_never_asked_for_and_every_sample_is_a_request() -> None:
         ({"mode": "direct", "endpoint": {"top_logprobs": 0}}, ["Say yes", "Count from 1"]),
         ({"mode": "critique"}, ["Say yes", "Say yes", "Count from 1"]),
         ({"mode": "critique", "decoding": SAMPLED, "endpoint": {"top_logprobs": 0}}, ["Say yes"] + ["Write ten"] * 3),
+        ({"mode": "direct", "decoding": SAMPLED}, ["Say yes", "Say yes", "Count from 1"]),
+        (
+            {"mode": "direct", "decoding": SAMPLED, "endpoint": {"top_logprobs": 0}},
+            ["Say yes", "Count from 1"] + ["Write ten"] * 3,
+        ),
     ],
 )
 def test_only_what_the_judge_needs_is_probed(options: dict[str, Any], probes: list[str]) -> None:
