@@ -38,8 +38,8 @@ def resolve_dtype(dtype: Dtype) -> Precision:
         return "bfloat16" if gpu and native else "float32"
     if (dtype == "bfloat16" and not native) or (dtype == "float16" and not gpu):
         raise InputError(
-            f"expected a GPU (or, for bfloat16, a CPU) that computes in {dtype} to train with it, found none; use auto "
-            "or float32"
+            f"expected a GPU (or, for bfloat16, a CPU) that computes in {dtype} to train with it, found none; use "
+            "auto or float32"
         )
     return dtype
 
