@@ -42,16 +42,20 @@ class Critic(nn.Module):
         nn.init.normal_(self.head.weight, std=(width + 1) ** -0.5)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Values (B, L) in float32 from the trunk of its own: [b, i] has seen the tokens up to i."""
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, response: int) -> torch.Tensor:
+        """Values (B, T) in float32 of the states before the last T tokens of (B, L), from the trunk of its own.
+
+        The trunk has `rl.response_states`.
+        """
         if self.trunk is None:
             raise InputError("expected hidden states for a critic that shares the policy's trunk; call `values`")
-        return self.values(
-            self.trunk(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        output = self.trunk(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False, response=response
         )
+        return self.values(output.last_hidden_state)
 
     def values(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Values (B, L) in float32 from hidden states (B, L, width); not in autocast, whose 16 bits are too coarse."""
+        """Values (B, T) in float32 from hidden states (B, T, width); not in autocast, whose 16 bits are too coarse."""
         with torch.autocast(hidden.device.type, enabled=False):
             found: torch.Tensor = self.head(hidden.to(self.head.weight.dtype))
         return found.squeeze(-1).float()
@@ -94,14 +98,14 @@ def _width(config: Any) -> int:
 
 
 def attach(policy: nn.Module, critic: Critic) -> None:
-    """Hang the critic on the policy, whose forward can then give values too.
+    """Hang the critic on the policy, whose forward can then give values too. Both trunks have `rl.response_states`.
 
-    `policy(input_ids=…, attention_mask=…, labels=…, fused_lm_head=True, values=True)` gives a dictionary with
-    log_probs, entropy and aux_loss as TRL's fused output layer does, and values (B, L).
+    `policy(input_ids=…, attention_mask=…, shift_labels=…, response=T, fused_lm_head=True, values=True)` gives a
+    dictionary with log_probs, entropy and aux_loss as TRL's fused output layer does, and values, all (B, T).
     """
     policy.add_module(NAME, critic)
     inner = policy.forward
-    trunk = _trunk(policy)
+    trunk = trunk_of(policy)
 
     # generate() checks its keys against the forward's signature
     @functools.wraps(type(policy).forward)
@@ -111,7 +115,8 @@ def attach(policy: nn.Module, critic: Critic) -> None:
         with _hidden_states(trunk) as hidden:
             output = inner(*args, **kwargs)
         own = critic.trunk is not None
-        found = critic(kwargs["input_ids"], kwargs["attention_mask"]) if own else critic.values(hidden[-1])
+        asked = (kwargs[name] for name in ("input_ids", "attention_mask", "response"))
+        found = critic(*asked) if own else critic.values(hidden[-1])
         return {"log_probs": output.log_probs, "entropy": output.entropy, "aux_loss": output.aux_loss} | {
             "values": found
         }
@@ -119,10 +124,11 @@ def attach(policy: nn.Module, critic: Critic) -> None:
     policy.forward = types.MethodType(forward, policy)
 
 
-def _trunk(policy: nn.Module) -> nn.Module:
+def trunk_of(model: nn.Module) -> nn.Module:
+    """The transformers model without its output layer, below any adapter."""
     from peft import PeftModel
 
-    base: Any = policy.get_base_model() if isinstance(policy, PeftModel) else policy
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     trunk: nn.Module = base.base_model
     return trunk
 

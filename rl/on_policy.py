@@ -53,6 +53,8 @@ class Start:
     dataset: Any
     rewards: list[HeldBack]
     launch: LaunchSettings
+    beginning: tuple[int, ...] = ()
+    """Tokens that all prompts begin with."""
 
     def trainer_arguments(self) -> dict[str, Any]:
         """The arguments that TRL's trainers take alike."""
@@ -119,7 +121,8 @@ def train_on_policy(
         dataset = laid_out(fitting, rounds * prompts_a_round(settings, launch.processes), settings)
         rewards = [held_back(reward) for reward in job["rewards"]]
         with refusals("these prompts with this policy"):
-            trainer = make(Start(policy, arguments, dataset, rewards, launch))
+            beginning = common_beginning([tokens for _, tokens in fitting])
+            trainer = make(Start(policy, arguments, dataset, rewards, launch, beginning))
         return run_trainer(
             trainer,
             kind=kind,
@@ -148,8 +151,8 @@ def _check(rewards: Sequence[RewardFunction], weights: Sequence[float] | None, l
 
 def fitting_prompts(
     prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase, room: int
-) -> list[tuple[Prompt, int]]:
-    """The prompts of at most `room` tokens, with their lengths. Raises InputError when there is none."""
+) -> list[tuple[Prompt, list[int]]]:
+    """The prompts of at most `room` tokens, with their tokens. Raises InputError when there is none."""
     written = [[message.model_dump() for message in prompt.messages] for prompt in prompts]
     with refusals("these prompts with this chat template"):
         tokens = [
@@ -158,13 +161,21 @@ def fitting_prompts(
             ]
             for one in written
         ]
-    found = [(prompt, len(ids)) for prompt, ids in zip(prompts, tokens, strict=True) if len(ids) <= room]
+    found = [(prompt, list(ids)) for prompt, ids in zip(prompts, tokens, strict=True) if len(ids) <= room]
     if not found:
         raise InputError(
             f"expected prompts of at most {room} tokens (max_length less max_new_tokens), the shortest has "
             f"{min(map(len, tokens))}; raise max_length"
         )
     return found
+
+
+def common_beginning(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The tokens that all prompts begin with, without the last one of the shortest: a response needs one before it."""
+    first, last = min(prompts), max(prompts)  # in the order of words: what these two share, all do
+    most = min(map(len, prompts)) - 1
+    differs = (place for place in range(most) if first[place] != last[place])
+    return tuple(first[: next(differs, most)])
 
 
 def prompts_a_round(settings: Settings, processes: int) -> int:
@@ -187,13 +198,13 @@ def plan(settings: Settings, prompts: int, processes: int) -> tuple[int, int]:
     return rounds, rounds * steps
 
 
-def laid_out(prompts: Sequence[tuple[Prompt, int]], count: int, settings: Settings) -> Any:
-    """`count` prompts in the order in which they are met, as a Dataset."""
+def laid_out(prompts: Sequence[tuple[Prompt, list[int]]], count: int, settings: Settings) -> Any:
+    """`count` prompts, of those that come with their tokens, in the order in which they are met, as a Dataset."""
     from datasets import Dataset
 
     order = prompt_order(
         [prompt.scenario for prompt, _ in prompts],
-        [length for _, length in prompts],
+        [len(tokens) for _, tokens in prompts],
         count,
         order=settings.prompt_order,
         seed=settings.seed,

@@ -9,11 +9,15 @@ What it depends on beside `rl.judged_trainer`, all of trl>=1.16,<1.17, which is 
   ref_per_token_logps where `beta` is not 0), whose further tensors are shuffled and split with the others;
 - `_compute_loss` is all of the loss, already divided for gradient accumulation;
 - `_metrics` is where it collects what it logs;
-- a model with TRL's fused output layer takes `labels` and `fused_lm_head=True`.
+- `_get_per_token_logps_and_entropies` gives the reference's log-probabilities;
+- a model with TRL's fused output layer takes `shift_labels` and `fused_lm_head=True`, and asks its trunk once.
 Of transformers' Trainer it overrides `create_optimizer`, `create_scheduler`, `_save` and `_load_from_checkpoint`.
 
 A response without a reward is gone for good: it is taken out of the batch before GAE, whitening and the forward pass
 of the losses, so that what is left computes the same bits as a batch that never had it.
+
+Where a batch of responses is learned from once and whole, the forward pass of the losses is also that of the old
+log-probabilities and values, which are the same numbers then; GAE and whitening wait for it. Else they need one before.
 
 Not done here: images, tools, an entropy bonus, evaluation within training. Imports trl; is imported late.
 """
@@ -29,11 +33,12 @@ from trl import GRPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
 from rl.advantages import gae, whiten
-from rl.critic import FOLDER, NAME, Critic, attach, load_critic, save_critic, trained_weights, without_critic
+from rl.critic import FOLDER, NAME, Critic, attach, load_critic, save_critic, trained_weights, trunk_of, without_critic
 from rl.judged_trainer import Batch, JudgedTrainer
 from rl.kl import KLController, kl_estimate
 from rl.ppo_loss import clipped_surrogate, clipped_value_loss, explained_variance
 from rl.ppo_schedule import hold_policy_back, separate_rates
+from rl.response_states import give_response_states
 from rl.reward_boundary import HeldBack
 from rl.reward_scaling import RunningScale, shape_rewards
 from rl.training_settings import PPOSettings
@@ -43,14 +48,22 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
     """GRPOTrainer with a critic and PPO's losses.
 
     args: a GRPOConfig with `beta` not 0, which only makes the parent compute the reference's log-probabilities.
-    critic: hung on the model. reward_funcs: behind their boundary (`rl.reward_boundary`).
+    critic: hung on the model. reward_funcs: behind their boundary (`rl.reward_boundary`). beginning: tokens that all
+    prompts begin with, which are computed once for a batch (`rl.response_states`).
     """
 
     def __init__(
-        self, *, critic: Critic, settings: PPOSettings, reward_funcs: Sequence[HeldBack], **more: Any
+        self,
+        *,
+        critic: Critic,
+        settings: PPOSettings,
+        reward_funcs: Sequence[HeldBack],
+        beginning: Sequence[int] = (),
+        **more: Any,
     ) -> None:
         super().__init__(reward_funcs=reward_funcs, **more)
         self.settings = settings
+        self.one_forward = self.args.steps_per_generation == 1 and self.num_iterations == 1
         self.controller = KLController(settings.kl.coefficient, target=settings.kl.target, horizon=settings.kl.horizon)
         self.scale = RunningScale() if settings.reward_scale == "running" else None
         # Dropout off: old and new log-probabilities must be of one model (Huang et al. 2024, arXiv 2403.17031).
@@ -61,6 +74,11 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
             trunk: Any = critic.trunk
             trunk.activation_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
             trunk.enable_input_require_grads()
+        # Checkpointing drops cached keys and values, and the processes of ZeRO-3 must all take the same way.
+        shared = () if self.args.activation_checkpointing or self.is_deepspeed_enabled else beginning
+        models = (self.model, self.ref_model, critic.trunk)
+        for trunk in [trunk_of(self.accelerator.unwrap_model(model)) for model in models if model is not None]:
+            give_response_states(trunk, shared)
         attach(self.model, critic)
         if self.use_vllm:
             self._keep_critic_from_vllm()
@@ -85,13 +103,11 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
     @torch.no_grad()
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         batch: Batch = super()._generate_and_score_completions(inputs)
-        reference = batch.pop("ref_per_token_logps")
-        old, values = self._old(batch)
-        mine = self._mine(len(old))
+        batch.pop("advantages", None)  # of a group
+        mine = self._mine(len(batch["completion_ids"]))
         raw = self._weighted()
         if self.scale is not None:
             self.scale.update(raw)
-        mask = batch["completion_mask"].bool()
         scored = ~raw[mine].isnan()
         rewards = shape_rewards(
             raw[mine],
@@ -100,12 +116,29 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
             clip=self.settings.reward_clip,
             missing_eos_penalty=self.settings.missing_eos_penalty,
         )
-        mask &= scored[:, None]
-        kl = kl_estimate(old, reference, self.settings.kl.estimator).where(mask, 0.0)
+        mask = batch["completion_mask"].bool() & scored[:, None]
+        batch |= {
+            "rewards": rewards,
+            "loss_mask": mask,
+            "scored": scored,
+            "num_items_in_batch": self._total(mask.sum()[None].float())[0],
+        }
+        return batch if self.one_forward else self._with_advantages(batch, *self._old(batch))
+
+    @torch.no_grad()
+    def _with_advantages(self, batch: Batch, logps: torch.Tensor, values: torch.Tensor) -> Batch:
+        """The batch with what is learned from it, from the policy's log-probabilities and values as they are before."""
+        old = batch.get("old_per_token_logps", logps)
+        mask = batch["loss_mask"]
+        kl = kl_estimate(old, batch["ref_per_token_logps"], self.settings.kl.estimator).where(mask, 0.0)
         advantages, returns = gae(
-            self._token_rewards(rewards, kl, mask), values, mask, gamma=self.settings.gamma, lam=self.settings.lam
+            self._token_rewards(batch["rewards"], kl, mask),
+            values,
+            mask,
+            gamma=self.settings.gamma,
+            lam=self.settings.lam,
         )
-        self._note(kl.sum(1)[scored], values, returns, mask)
+        self._note(kl.sum(1)[batch["scored"]], values, returns, mask)
         if self.settings.whiten:
             advantages = whiten(advantages, mask, total=self._total)
         return batch | {
@@ -113,9 +146,6 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
             "returns": returns,
             "old_values": values,
             "old_per_token_logps": old,
-            "loss_mask": mask,
-            "scored": scored,
-            "num_items_in_batch": self._total(mask.sum()[None].float())[0],
         }
 
     def _old(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,8 +157,7 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
             output = self._forward(self.model, part)
             found.append((output["log_probs"], output["values"]))
         logps, values = (torch.cat(parts) for parts in zip(*found, strict=True))
-        old = batch.get("old_per_token_logps")
-        return logps if old is None else old, values
+        return logps, values
 
     def _forward(self, model: torch.nn.Module, batch: Batch) -> dict[str, Any]:
         """Policy and critic on prompts with responses; log_probs, entropy and values are (B, T), over the response.
@@ -136,22 +165,40 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
         Both are taken one position to the left of the token that they are about: the position that has seen all
         before it. The value there is that of the state before the token (Huang et al. 2024, arXiv 2403.17031).
         """
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-        length = batch["completion_ids"].size(1)
-        labels = ids.masked_fill(attention == 0, -100)
-        labels[:, :-length] = -100
-        router = {"output_router_logits": True} if self.aux_loss_enabled else {}
         with self.accelerator.autocast():
-            output = model(
-                input_ids=ids, attention_mask=attention, labels=labels, fused_lm_head=True, values=True, **router
-            )
-        return {
-            "log_probs": output["log_probs"][:, -length:],
-            "entropy": output["entropy"][:, -length:],
-            "values": output["values"][:, -length - 1 : -1],
-            "aux_loss": output["aux_loss"],
+            output: dict[str, Any] = model(**self._asked(batch), values=True)
+        return output
+
+    def _asked(self, batch: Batch) -> Batch:
+        """What a model with TRL's fused output layer is given, to be asked about the response alone."""
+        ids, mask = batch["completion_ids"], batch["completion_mask"]
+        router = {"output_router_logits": True} if self.aux_loss_enabled else {}
+        return router | {
+            "input_ids": torch.cat([batch["prompt_ids"], ids], dim=1),
+            "attention_mask": torch.cat([batch["prompt_mask"], mask], dim=1),
+            "shift_labels": ids.masked_fill(mask == 0, -100),
+            "response": ids.size(1),
+            "fused_lm_head": True,
         }
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **more: Any,
+    ) -> tuple[torch.Tensor, None, None]:
+        """As the parent's where it asks for log-probabilities alone, of the response's positions alone."""
+        found = []
+        for ids, mask in zip(*(each.split(batch_size or len(each)) for each in (input_ids, attention_mask)), strict=True):
+            parts = {"prompt_ids": ids, "prompt_mask": mask}
+            part = {name: each[:, :-logits_to_keep] for name, each in parts.items()}
+            part |= {"completion_ids": ids[:, -logits_to_keep:], "completion_mask": mask[:, -logits_to_keep:]}
+            with self.accelerator.autocast():
+                found.append(model(**self._asked(part)).log_probs)
+        return torch.cat(found), None, None
 
     def _weighted(self) -> torch.Tensor:
         """One reward for each response of all processes, (N,): the weighted sum, NaN where a function has none."""
@@ -190,6 +237,8 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
     def _compute_loss(self, model: torch.nn.Module, inputs: Batch) -> torch.Tensor:
         batch = _scored_rows(inputs)
         output = self._forward(model, batch)
+        if "advantages" not in batch:
+            batch = self._with_advantages(batch, output["log_probs"].detach(), output["values"].detach())
         valid = batch["loss_mask"]
         logps, entropy, values = (output[key][valid] for key in ("log_probs", "entropy", "values"))
         surrogate, held = clipped_surrogate(

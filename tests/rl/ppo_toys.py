@@ -58,10 +58,12 @@ def critic_in(folder: Path) -> Weights:
     return weights_in(folder / "critic")
 
 
-def trainer_of(model: Path, output: Path, settings: PPOSettings, rewards: Any = vowels, prompts: int = 8) -> Any:
+def trainer_of(
+    model: Path, output: Path, settings: PPOSettings, rewards: Any = vowels, prompts: int = 8, shared: bool = True
+) -> Any:
     """A trainer as `train_ppo` makes it, to look into."""
     from rl.critic import build_critic
-    from rl.on_policy import fitting_prompts, laid_out
+    from rl.on_policy import common_beginning, fitting_prompts, laid_out
     from rl.on_policy_arguments import on_policy_arguments
     from rl.ppo_trainer import PPOTrainer
     from rl.reward_boundary import held_back
@@ -77,6 +79,7 @@ def trainer_of(model: Path, output: Path, settings: PPOSettings, rewards: Any = 
             policy.model, str(model), settings.critic, dtype="float32", attention="auto", own_master=False
         ),
         settings=settings,
+        beginning=common_beginning([tokens for _, tokens in fitting]) if shared else (),
         reward_funcs=[held_back(rewards)],
         model=policy.model,
         args=arguments,
@@ -87,8 +90,9 @@ def trainer_of(model: Path, output: Path, settings: PPOSettings, rewards: Any = 
 
 
 def batch_of(trainer: Any, count: int = 8) -> dict[str, Any]:
-    """A batch of responses, sampled and scored."""
+    """A batch of responses, sampled and scored, with its advantages."""
     trainer.model.train()
+    trainer.one_forward = False
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
     batch: dict[str, Any] = trainer._generate_and_score_completions([trainer.train_dataset[i] for i in range(count)])
     return batch

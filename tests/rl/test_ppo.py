@@ -205,6 +205,7 @@ def _replay(trainer: Any, rows: int) -> dict[str, Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "_generate_and_score_completions", sampled)
+        patch.setattr(trainer, "one_forward", False)
         patch.setattr(trainer, "_old", lambda batch: (logps[:rows], values[:rows]))
         batch: dict[str, Any] = trainer._generate_and_score_completions([{"prompt": None}] * rows)
     return batch
