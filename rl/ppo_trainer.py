@@ -74,8 +74,7 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
             trunk: Any = critic.trunk
             trunk.activation_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
             trunk.enable_input_require_grads()
-        # Checkpointing drops cached keys and values, and the processes of ZeRO-3 must all take the same way.
-        shared = () if self.args.activation_checkpointing or self.is_deepspeed_enabled else beginning
+        shared = () if self.args.activation_checkpointing else beginning
         models = (self.model, self.ref_model, critic.trunk)
         for trunk in [trunk_of(self.accelerator.unwrap_model(model)) for model in models if model is not None]:
             give_response_states(trunk, shared)

@@ -2,13 +2,14 @@
 
 Design decision. What is learned from stands at the response; the prompt before it is most of a batch, and the chat
 template with its system prompt is most of a short prompt. So a trunk learns a new argument, `response`: the output
-layer is then asked about those positions alone, and the keys and values of the common beginning are computed from one
-row and shared. Both are the numbers of a plain forward (and its gradients), up to rounding. The beginning is that of
-all prompts of a run and not of a batch, so that what is computed of a row does not depend on the rows beside it.
+layer is then asked about those positions alone, and the common beginning is one row of the batch instead of a part of
+every row. Beginning and rests go through the layers as one sequence; attention alone takes them apart, and lets every
+rest see the beginning and itself. The numbers are those of a plain forward (and its gradients), up to rounding. The
+beginning is that of all prompts of a run and not of a batch, so that a row does not depend on the rows beside it.
 
-A trunk that cannot continue from cached keys and values of a single row (sliding windows, states, positions that
-depend on the length, other kernels than torch's own) computes all of every row, as does a short beginning, where a
-second pass through the layers would cost more than it saves.
+Only attention may look at other tokens, over all that is before it, and through the kernels of torch (SDPA). A trunk
+with sliding windows, states or positions that depend on the length computes all of every row. So does one with
+activation checkpointing, which computes attention again when nobody says any more how.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-SAVED = 8
-"""A beginning is shared where that leaves out at least one in so many positions of the batch."""
-Output = Any
+KERNEL = "autoj_common_beginning"
+Given = dict[str, Any]
 
 
 def give_response_states(trunk: nn.Module, beginning: Sequence[int] = ()) -> None:
@@ -35,21 +36,27 @@ def give_response_states(trunk: nn.Module, beginning: Sequence[int] = ()) -> Non
     beginning: tokens that rows begin with; a batch in which some do not is computed as a whole.
     """
     inner = trunk.forward
-    shared = torch.tensor(beginning) if _can_continue(trunk) else torch.empty(0, dtype=torch.long)
+    common = torch.tensor(beginning if _can_share(trunk) else (), dtype=torch.long)
 
     @functools.wraps(type(trunk).forward)
-    def forward(self: nn.Module, *args: Any, response: int | None = None, **kwargs: Any) -> Output:
+    def forward(self: nn.Module, *args: Any, response: int | None = None, **given: Any) -> Any:
         if response is None:
-            return inner(*args, **kwargs)
-        split = None if kwargs.get("output_router_logits") else _without(shared, kwargs)
-        output = inner(*args, **kwargs) if split is None else _continued(self, inner, shared, kwargs | split)
-        output.last_hidden_state = output.last_hidden_state[:, -response - 1 : -1]
+            return inner(*args, **given)
+        rests = None if given.get("output_router_logits") else _rests(common, given)
+        if rests is None:
+            output = inner(*args, **given)
+            states = output.last_hidden_state
+        else:
+            with _sharing(self.config):
+                output = inner(*args, **(given | _one_sequence(common, *rests)))
+            states = output.last_hidden_state[0, len(common) :].unflatten(0, rests[0].shape)
+        output.last_hidden_state = states[:, -response - 1 : -1]
         return output
 
     trunk.forward = types.MethodType(forward, trunk)
 
 
-def _can_continue(trunk: Any) -> bool:
+def _can_share(trunk: Any) -> bool:
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
@@ -57,42 +64,73 @@ def _can_continue(trunk: Any) -> bool:
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     return (
         config.get_text_config() is config
-        and config._attn_implementation in ("sdpa", "eager")
+        and config._attn_implementation == "sdpa"
+        and trunk._supports_attention_backend
         and rope in ("default", "linear", "llama3", "yarn")
-        and {"position_ids", "past_key_values"} <= inspect.signature(type(trunk).forward).parameters.keys()
+        and "position_ids" in inspect.signature(type(trunk).forward).parameters
         and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
     )
 
 
-def _without(shared: torch.Tensor, given: dict[str, Any]) -> dict[str, torch.Tensor] | None:
-    """Rows after the shared tokens, with their attention mask and positions; None where it is not worth it."""
+def _rests(common: torch.Tensor, given: Given) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Rows after the common tokens and which of their places are theirs, both (B, L - tokens); None if some differ."""
     ids, mask = given["input_ids"], given["attention_mask"].bool()
-    rows, length = ids.shape
-    count = len(shared)
-    if SAVED * count * (rows - 1) < rows * length:
+    count = len(common)
+    if not count or len(ids) == 1:
         return None
     starts = mask.int().argmax(dim=1, keepdim=True)
-    places = torch.arange(length, device=ids.device)
-    if not (ids.gather(1, starts + places[:count]) == shared.to(ids.device)).all():
+    places = torch.arange(ids.size(1), device=ids.device)
+    if not (ids.gather(1, starts + places[:count]) == common.to(ids.device)).all():
         return None
-    own = mask & (places >= starts + count)
-    attention = torch.cat([own.new_ones(rows, count), own[:, count:]], dim=1).long()
-    positions = attention.cumsum(dim=1) - 1
+    return ids[:, count:], (mask & (places >= starts + count))[:, count:]
+
+
+def _one_sequence(common: torch.Tensor, ids: torch.Tensor, own: torch.Tensor) -> Given:
+    """The common tokens and all rests in one row, with the positions that they have in rows of their own.
+
+    attention_mask: bool (B, 1, R, tokens + R), which place of the beginning and of its rest each place sees.
+    """
+    rows, length = ids.shape
+    common = common.to(ids.device)
+    positions = len(common) - 1 + own.long().cumsum(dim=1)
+    before = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+    seen = torch.cat([own.new_ones(rows, length, len(common)), before & own[:, None]], dim=2)
     return {
-        "input_ids": ids[:, count:],
-        "attention_mask": attention,
-        "position_ids": positions[:, count:],
+        "input_ids": torch.cat([common, ids.flatten()])[None],
+        "position_ids": torch.cat([torch.arange(len(common), device=ids.device), positions.flatten()])[None],
+        "attention_mask": seen[:, None],
     }
 
 
-def _continued(trunk: Any, inner: Any, shared: torch.Tensor, given: dict[str, Any]) -> Output:
-    """The rest of every row, on the keys and values of the shared tokens."""
-    from transformers import DynamicCache
+def _attention(
+    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor, **given: Any
+) -> tuple[torch.Tensor, None]:
+    """SDPA of the beginning by itself, and of each rest with the beginning before it; (1, N, heads, width)."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    cache = DynamicCache(config=trunk.config)
-    ids = shared.to(given["input_ids"].device)[None]
-    inner(input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=cache, use_cache=True)
-    rows = len(given["input_ids"])
-    for layer in cache.layers:
-        layer.keys, layer.values = (each.expand(rows, -1, -1, -1) for each in (layer.keys, layer.values))
-    return inner(**(given | {"past_key_values": cache, "use_cache": False}))
+    rows, _, length, whole = seen.shape
+    count = whole - length
+    first = [each[:, :, :count] for each in (query, key, value)]
+    rests = [each[0, :, count:].unflatten(1, (rows, length)).transpose(0, 1) for each in (query, key, value)]
+    keys, values = (
+        torch.cat([start.expand(rows, -1, -1, -1), rest], dim=2)
+        for start, rest in zip(first[1:], rests[1:], strict=True)
+    )
+    given.pop("is_causal", None)
+    one, _ = sdpa_attention_forward(module, *first, None, is_causal=True, **given)
+    all_rests, _ = sdpa_attention_forward(module, rests[0], keys, values, seen, is_causal=False, **given)
+    return torch.cat([one[0], all_rests.flatten(0, 1)])[None], None
+
+
+@contextmanager
+def _sharing(config: Any) -> Iterator[None]:
+    """Inside, a model of this configuration attends as `_attention` does."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(KERNEL, _attention)
+    before = config._attn_implementation
+    config._attn_implementation = KERNEL
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
