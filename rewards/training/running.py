@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from rewards.errors import InputError, RunError, StorageError
 from rewards.training.arguments import CHECKPOINTS
+from rewards.training.heap import freed_memory_kept
 from rewards.training.launch_settings import LaunchSettings
 from rewards.training.settings import TrainingSettings
 from rewards.training.sharding import check_checkpoint
@@ -154,7 +155,8 @@ def run_trainer(
     before = {} if trainer.is_deepspeed_enabled else _held_out_metrics(trainer)
     started = time.perf_counter()
     try:
-        with interrupts_as_requests(stop), suppress(AlreadyEndedError):
+        memory = freed_memory_kept() if trainer.args.device.type == "cpu" else nullcontext()
+        with interrupts_as_requests(stop), suppress(AlreadyEndedError), memory:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         seconds = time.perf_counter() - started
         if stop.requested:
