@@ -25,6 +25,7 @@ import torch
 from rewards.errors import FailureBudgetError, InputError
 from rl.early_end import hearing_ends
 from rl.format_reward import judge_behind
+from rl.packed_weights import packed_weights
 from rl.reward_boundary import HeldBack
 
 STATE = "on_policy_state.json"
@@ -112,7 +113,7 @@ class JudgedTrainer:
     # Time
 
     def _generate(self, prompts: list[Any], *args: Any, **more: Any) -> Any:
-        with self._clock("generate"), self._asking_early(prompts):
+        with self._clock("generate"), self._asking_early(prompts), packed_weights(self.model, len(prompts)):
             return super()._generate(prompts, *args, **more)  # type: ignore[misc]
 
     def _asking_early(self, prompts: Sequence[Any]) -> AbstractContextManager[None]:

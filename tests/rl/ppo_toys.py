@@ -89,10 +89,10 @@ def trainer_of(
     )
 
 
-def batch_of(trainer: Any, count: int = 8) -> dict[str, Any]:
-    """A batch of responses, sampled and scored, with its advantages."""
+def batch_of(trainer: Any, count: int = 8, *, one_forward: bool = False) -> dict[str, Any]:
+    """A batch of responses, sampled and scored; with its advantages, unless the loss's forward pass is to find them."""
     trainer.model.train()
-    trainer.one_forward = False
+    trainer.one_forward = one_forward
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
     batch: dict[str, Any] = trainer._generate_and_score_completions([trainer.train_dataset[i] for i in range(count)])
     return batch

@@ -211,6 +211,37 @@ def _replay(trainer: Any, rows: int) -> dict[str, Any]:
     return batch
 
 
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_one_forward_pass_is_as_good_as_one_before_and_one_for_the_loss(
+    kind: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    """To the bit, where all have a reward; and what is logged too."""
+    settings = settings_of(batch_size=8, critic=CriticSettings(kind=kind, tuning="full"), temperature=0.7)
+    found = []
+    for one_forward in (True, False):
+        torch.manual_seed(4)
+        trainer = trainer_of(tiny_model, tmp_path, settings)
+        torch.manual_seed(5)
+        batch = batch_of(trainer, one_forward=one_forward)
+        assert ("advantages" in batch) is not one_forward
+        loss = trainer._compute_loss(trainer.model, batch)
+        loss.backward()
+        gradients = {n: w.grad for n, w in trainer.model.named_parameters() if w.grad is not None}
+        logged = {name: trainer._metrics["train"][name] for name in ("kl", "explained_variance", "value_loss")}
+        found.append((loss.detach(), gradients, logged))
+    assert torch.equal(found[0][0], found[1][0])
+    assert same(found[0][1], found[1][1])
+    assert found[0][2] == found[1][2]
+
+
+@pytest.mark.parametrize(("values", "expected"), [({}, True), ({"passes": 2}, False), ({"minibatches": 2}, False),
+                                                  ({"gradient_accumulation": 2}, False)])  # fmt: skip
+def test_a_batch_that_is_used_once_and_whole_needs_one_forward_pass(
+    values: dict[str, Any], expected: bool, tiny_model: Path, tmp_path: Path
+) -> None:
+    assert trainer_of(tiny_model, tmp_path, settings_of(**values)).one_forward is expected
+
+
 def test_the_gradient_of_the_whole_loss_is_that_of_finite_differences(tiny_model: Path, tmp_path: Path) -> None:
     settings = settings_of(batch_size=8, critic=CriticSettings(kind="shared"), value_clip=None, whiten=False)
     trainer = trainer_of(tiny_model, tmp_path, settings)
