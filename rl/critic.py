@@ -49,9 +49,7 @@ class Critic(nn.Module):
         """
         if self.trunk is None:
             raise InputError("expected hidden states for a critic that shares the policy's trunk; call `values`")
-        output = self.trunk(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=False, response=response
-        )
+        output = self.trunk(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, response=response)
         return self.values(output.last_hidden_state)
 
     def values(self, hidden: torch.Tensor) -> torch.Tensor:

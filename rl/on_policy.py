@@ -170,7 +170,7 @@ def fitting_prompts(
     return found
 
 
-def common_beginning(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+def common_beginning(prompts: Sequence[list[int]]) -> tuple[int, ...]:
     """The tokens that all prompts begin with, without the last one of the shortest: a response needs one before it."""
     first, last = min(prompts), max(prompts)  # in the order of words: what these two share, all do
     most = min(map(len, prompts)) - 1

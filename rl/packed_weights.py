@@ -10,9 +10,9 @@ numbers other than float32, sampling is what it was.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -27,9 +27,10 @@ def packed_weights(model: nn.Module, rows: int) -> Iterator[None]:
 
     A call with another number of tokens (a prompt's), or one that wants gradients, is computed as ever.
     """
-    found = [module for module in model.modules() if _fits(module)] if _can_pack() and rows <= MOST_ROWS else []
+    packs = rows <= MOST_ROWS and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    found = [module for module in model.modules() if packs and _fits(module)]
     for module in found:
-        module.forward = functools.partial(_Packed(rows), module)  # type: ignore[method-assign]
+        module.forward = _Packed(rows, module)
     try:
         yield
     finally:
@@ -37,11 +38,7 @@ def packed_weights(model: nn.Module, rows: int) -> Iterator[None]:
             del module.forward
 
 
-def _can_pack() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def _fits(module: nn.Module) -> bool:
+def _fits(module: nn.Module) -> TypeGuard[nn.Linear]:
     return (
         type(module) is nn.Linear
         and "forward" not in vars(module)  # somebody else's
@@ -54,11 +51,12 @@ def _fits(module: nn.Module) -> bool:
 class _Packed:
     """The forward of one linear layer, with its weight packed at the first call that it is for."""
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
+    def __init__(self, rows: int, layer: nn.Linear) -> None:
+        self._rows, self._layer = rows, layer
         self._weight: torch.Tensor | None = None
 
-    def __call__(self, layer: nn.Linear, given: torch.Tensor) -> torch.Tensor:
+    def __call__(self, given: torch.Tensor) -> torch.Tensor:
+        layer = self._layer
         if (
             given.shape[:-1].numel() != self._rows
             or given.dtype != torch.float32

@@ -37,9 +37,7 @@ def train_ppo(
             attention=job.get("attention", "auto"),
             own_master=shards(start.launch),
         )
-        return PPOTrainer(
-            critic=critic, settings=settings, beginning=start.beginning, **start.trainer_arguments()
-        )
+        return PPOTrainer(critic=critic, settings=settings, beginning=start.beginning, **start.trainer_arguments())
 
     return train_on_policy(prompts, kind="ppo", settings=settings, make=make, check=_has_no_optimizer, **job)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from rl.advantages import Sum, alone
+
 
 def clipped_surrogate(
     logps: torch.Tensor, old_logps: torch.Tensor, advantages: torch.Tensor, *, low: float = 0.2, high: float = 0.2
@@ -38,9 +40,13 @@ def clipped_value_loss(
     return torch.maximum(error, (near - returns).square()) / 2
 
 
-def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> float:
-    """1 - Var(R - V) / Var(R) over valid tokens: 1 a perfect critic, 0 a constant, below 0 worse; NaN if R is flat."""
-    if returns.numel() == 0:
-        return float("nan")
-    spread = returns.var(unbiased=False)
-    return float(1 - (returns - values).var(unbiased=False) / spread) if spread > 0 else float("nan")
+def explained_variance(values: torch.Tensor, returns: torch.Tensor, *, total: Sum = alone) -> float:
+    """1 - Var(R - V) / Var(R) over the valid tokens of all processes, each (N,).
+
+    1 is a perfect critic, 0 a constant one, below 0 a worse one; NaN where R is flat or there is no token.
+    """
+    both = torch.stack([returns - values, returns])
+    *sums, count = total(torch.cat([both.sum(dim=1), both.new_tensor([float(returns.numel())])]))
+    centred = both - torch.stack(sums)[:, None] / count.clamp(min=1.0)
+    error, spread = total(centred.square().sum(dim=1)).tolist()
+    return 1 - error / spread if spread > 0 else float("nan")

@@ -17,7 +17,7 @@ A response without a reward is gone for good: it is taken out of the batch befor
 of the losses, so that what is left computes the same bits as a batch that never had it.
 
 Where a batch of responses is learned from once and whole, the forward pass of the losses is also that of the old
-log-probabilities and values, which are the same numbers then; GAE and whitening wait for it. Else they need one before.
+log-probabilities and values, which are the same numbers then; GAE and whitening wait for it. Else there is one before.
 
 Not done here: images, tools, an entropy bonus, evaluation within training. Imports trl; is imported late.
 """
@@ -126,7 +126,7 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
 
     @torch.no_grad()
     def _with_advantages(self, batch: Batch, logps: torch.Tensor, values: torch.Tensor) -> Batch:
-        """The batch with what is learned from it, from the policy's log-probabilities and values as they are before."""
+        """The batch with what is learned from it, from the policy's log-probabilities and the values before that."""
         old = batch.get("old_per_token_logps", logps)
         mask = batch["loss_mask"]
         kl = kl_estimate(old, batch["ref_per_token_logps"], self.settings.kl.estimator).where(mask, 0.0)
@@ -191,9 +191,10 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
     ) -> tuple[torch.Tensor, None, None]:
         """As the parent's where it asks for log-probabilities alone, of the response's positions alone."""
         found = []
-        for ids, mask in zip(*(each.split(batch_size or len(each)) for each in (input_ids, attention_mask)), strict=True):
-            parts = {"prompt_ids": ids, "prompt_mask": mask}
-            part = {name: each[:, :-logits_to_keep] for name, each in parts.items()}
+        size = batch_size or len(input_ids)
+        for start in range(0, len(input_ids), size):
+            ids, mask = (each[start : start + size] for each in (input_ids, attention_mask))
+            part = {"prompt_ids": ids[:, :-logits_to_keep], "prompt_mask": mask[:, :-logits_to_keep]}
             part |= {"completion_ids": ids[:, -logits_to_keep:], "completion_mask": mask[:, -logits_to_keep:]}
             with self.accelerator.autocast():
                 found.append(model(**self._asked(part)).log_probs)
@@ -221,11 +222,9 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
         """Log what a batch was like, and let the controller answer to it."""
         total, count = self._total(torch.stack([kl.sum(), kl.new_tensor(float(len(kl)))])).tolist()
         metrics = self._metrics["train"]
-        every = [self.accelerator.gather(self.accelerator.pad_across_processes(x, dim=1)) for x in (values, returns)]
-        valid = self.accelerator.gather(self.accelerator.pad_across_processes(mask, dim=1))
         self._note_batch()
         metrics["kl_coefficient"].append(self.controller.coefficient)
-        metrics["explained_variance"].append(explained_variance(every[0][valid], every[1][valid]))
+        metrics["explained_variance"].append(explained_variance(values[mask], returns[mask], total=self._total))
         metrics.pop("frac_reward_zero_std", None)  # of groups, which PPO has none of
         if count:
             metrics["kl"].append(total / count)

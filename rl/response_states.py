@@ -49,7 +49,7 @@ def give_response_states(trunk: nn.Module, beginning: Sequence[int] = ()) -> Non
         else:
             with _sharing(self.config):
                 output = inner(*args, **(given | _one_sequence(common, *rests)))
-            states = output.last_hidden_state[0, len(common) :].unflatten(0, rests[0].shape)
+            states = output.last_hidden_state[0, len(common) :].view(*rests[0].shape, -1)
         output.last_hidden_state = states[:, -response - 1 : -1]
         return output
 
@@ -111,7 +111,7 @@ def _attention(
     rows, _, length, whole = seen.shape
     count = whole - length
     first = [each[:, :, :count] for each in (query, key, value)]
-    rests = [each[0, :, count:].unflatten(1, (rows, length)).transpose(0, 1) for each in (query, key, value)]
+    rests = [_by_row(each[0, :, count:], rows) for each in (query, key, value)]
     keys, values = (
         torch.cat([start.expand(rows, -1, -1, -1), rest], dim=2)
         for start, rest in zip(first[1:], rests[1:], strict=True)
@@ -120,6 +120,12 @@ def _attention(
     one, _ = sdpa_attention_forward(module, *first, None, is_causal=True, **given)
     all_rests, _ = sdpa_attention_forward(module, rests[0], keys, values, seen, is_causal=False, **given)
     return torch.cat([one[0], all_rests.flatten(0, 1)])[None], None
+
+
+def _by_row(states: torch.Tensor, rows: int) -> torch.Tensor:
+    """(heads, B R, width) to (B, heads, R, width)."""
+    heads, tokens, width = states.shape
+    return states.reshape(heads, rows, tokens // rows, width).transpose(0, 1)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Memory that a training on the CPU frees stays with the process, for the next step to use.
 
 Design decision. A step frees gigabytes of activations and gradients and asks for as much again. The C library gives
-every large block back to the kernel at once, and each page of a new one is first filled with zeros by the kernel. In
-full tuning of a small model that is about a tenth of the time. So while a training runs, the allocator is asked to keep
-what it has; PyTorch does the same with the memory of a GPU. Only glibc can be asked; elsewhere nothing happens.
+every large block back to the kernel at once, and the kernel first fills each page of a new one with zeros: about a
+tenth of the time of fully tuning a small model. So while a training runs, the allocator is asked to keep what it
+has; PyTorch does the same with the memory of a GPU. Only glibc can be asked; elsewhere nothing happens.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def trainer_of(
 
 
 def batch_of(trainer: Any, count: int = 8, *, one_forward: bool = False) -> dict[str, Any]:
-    """A batch of responses, sampled and scored; with its advantages, unless the loss's forward pass is to find them."""
+    """A batch of responses, sampled and scored; with its advantages, unless the loss is to find them."""
     trainer.model.train()
     trainer.one_forward = one_forward
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps

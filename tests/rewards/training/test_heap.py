@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,8 +25,8 @@ def new_pages() -> int:
 
 def resident() -> int:
     """MiB of this process in memory."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() // MIB
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * resource.getpagesize() // MIB
 
 
 def test_freed_memory_is_used_again_inside_and_given_back_after() -> None:
