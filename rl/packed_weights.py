@@ -30,7 +30,7 @@ def packed_weights(model: nn.Module, rows: int) -> Iterator[None]:
     packs = rows <= MOST_ROWS and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     found = [module for module in model.modules() if packs and _fits(module)]
     for module in found:
-        module.forward = _Packed(rows, module)
+        module.forward = _Packed(rows, module)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
