@@ -43,21 +43,29 @@ class RatingTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
         inputs: dict[str, torch.Tensor],
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
-    ) -> Any:
-        """Mean over the rows of a batch; the ranking loss is a mean over its pairs."""
+    ) -> torch.Tensor:
+        """Mean over the rows of a batch; the ranking loss is a mean over its pairs. Outputs are never asked for."""
         targets, group = inputs.pop("targets"), inputs.pop("group")
         logits = model(**inputs, use_cache=False, logits_to_keep=len(self._scale.spine) + 1).logits.float()
         logprobs, mass = choice_logprobs(self._tree, targets.shape[1], lambda path: logits[:, len(path)])
         entropy = -(targets * logprobs).sum(1).mean()
         loss = entropy - mass.log().mean()
-        metrics = self._metrics["train" if self.model.training else "eval"]
-        metrics["rating_cross_entropy"].append(entropy.item())
+        found = {"rating_cross_entropy": entropy}
         if self._rank_weight:
             values = logprobs.new_tensor(self._scale.values)
-            rank = ranking_loss(logprobs.exp() @ values, targets @ values, group)
-            metrics["ranking_loss"].append(rank.item())
-            loss = loss + self._rank_weight * rank
-        return (loss, {"loss": loss}) if return_outputs else loss
+            found["ranking_loss"] = ranking_loss(logprobs.exp() @ values, targets @ values, group)
+            loss = loss + self._rank_weight * found["ranking_loss"]
+        self._note(found, inputs["attention_mask"].sum())
+        return loss
+
+    def _note(self, losses: dict[str, torch.Tensor], tokens: torch.Tensor) -> None:
+        """Log the parts of a batch's loss, and the tokens seen until now, as SFTTrainer does."""
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        for name, loss in losses.items():
+            metrics[name].append(self.accelerator.gather_for_metrics(loss.detach()).mean().item())
+        if self.model.training:
+            self._total_train_tokens += self.accelerator.gather_for_metrics(tokens).sum().item()
+        metrics["num_tokens"] = [self._total_train_tokens]
 
 
 def ranking_loss(expected: torch.Tensor, reference: torch.Tensor, group: torch.Tensor) -> torch.Tensor:

@@ -277,8 +277,6 @@ def _arguments(
         by = "batch_by_length" if settings.batch_by_length else "rank_weight"
         own["train_sampling_strategy"] = "sequential"
         ours = ours | dict.fromkeys(("train_sampling_strategy", "shuffle_dataset"), by)
-    if settings.loss_on == "rating":
-        own["label_names"] = ["targets"]
     extra = check_options(SFTConfig, trl, ours=ours, fixed=_FIXED)
     with refusals("the training settings"):
         return SFTConfig(**(common_arguments(settings, output, dtype=dtype) | own | sharding | extra))

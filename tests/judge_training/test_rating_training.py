@@ -96,7 +96,8 @@ def learned(model: Path, output: Path, **more: float) -> tuple[list[float], list
         loss_on="rating", tuning="full", learning_rate=5e-3, batch_size=3, gradient_accumulation=1, epochs=20,
         save_steps=1000, eval_fraction=0, **more,
     )  # fmt: skip
-    train_judge(examples, model=str(model), output=output, settings=settings, mode="direct")
+    trained = train_judge(examples, model=str(model), output=output, settings=settings, mode="direct")
+    assert trained.tokens > 80 * 3 * 20
     judge = load_judge(model=str(output / "checkpoints" / "checkpoint-80"), mode="direct")
     items = [
         RateItem(prompt=prompt, candidate=Candidate(id=name, prompt_id=prompt.id, text=text))
