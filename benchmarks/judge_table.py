@@ -5,9 +5,9 @@
 Asks autoj-mini, and the model that it was made from in the same words, about the same rows (benchmarks/judge_sets.py),
 and puts the floors beside them: the longer response wins, and chance. Of pairs: how often both orders say the same
 verdict (consistency), how often that is the label (agreement, three ways), and, of the pairs with a winner, how often
-the right one has the higher mean probability over both orders, and (autoj-mini only) how often it has the higher
-rating when each is rated alone. Of ratings: the mean over prompts of Spearman's correlation within a prompt, the mean
-reference rating of the response rated highest, and how often the longer of two equally good ones is rated higher.
+the right one has the higher mean probability over both orders. Of ratings: the mean over prompts of Spearman's
+correlation within a prompt, the mean reference rating of the response rated highest, and how often the longer of two
+equally good ones is rated higher.
 
 Every answer is kept in the output folder and not asked again. Results: results.json there, and Markdown on the screen.
 """
@@ -25,14 +25,13 @@ from typing import Any
 from benchmarks.judge_sets import SETS, JudgedSet, rows_of
 from judge_training.data.decontaminate import TestPrompts
 from judge_training.examples import read_examples
-from judge_training.pair_sets import PairSet, compare_items, judged_pairs, read_pair_set
+from judge_training.pair_sets import compare_items, judged_pairs, read_pair_set
 from judge_training.rated_sets import rated_responses, read_rated_set, scores_of
 from judge_training.rating_agreement import rating_agreement
 from rewards.intervals import Interval, bootstrap, wilson
 from rewards.jsonl import write_records
-from rewards.judges.base import Judge, RateItem
+from rewards.judges.base import Judge
 from rewards.judging import compare_to_file, rate_to_file
-from rewards.types import Rating
 
 JUDGES = {"autoj-mini": {}, "untrained": {"model": "smollm2-135m-instruct"}}
 
@@ -118,28 +117,9 @@ def _pairs(judge: Judge, path: Path, kept: Path) -> dict[str, Any]:
         "consistency": _plain(wilson(len(same), len(judged))),
         "agreement": _plain(wilson(sum(one.verdict == one.label for one in same), len(judged))),
         "winner": _plain(wilson(sum(higher), len(higher))),
-        "winner_by_rating": _plain(_by_rating(judge, pairs, kept / "ratings.jsonl")) if judge.card.trained else None,
         "prefers_longer": _plain(wilson(sum(prefers), len(prefers))),
         "unread": sum(one.unparsed for one in judged),
     }
-
-
-def _by_rating(judge: Judge, pairs: PairSet, kept: Path) -> Interval | None:
-    """How often the better response of a pair has the higher expected rating; equal ratings count half."""
-    items = {
-        side.id: RateItem(prompt=row.prompt, candidate=side) for row in pairs.rows for side in (row.first, row.second)
-    }
-    judgments = rate_to_file(judge, list(items.values()), kept, limit=1.0)
-    scores = {one.candidate_ids[0]: one.outcome.score for one in judgments if isinstance(one.outcome, Rating)}
-    right, prompts = [], []
-    for row in pairs.rows:
-        first, second = scores.get(row.first.id), scores.get(row.second.id)
-        if row.label == "tie" or first is None or second is None:
-            continue
-        better, worse = (first, second) if row.label == "first" else (second, first)
-        right.append(0.5 if better == worse else float(better > worse))
-        prompts.append(row.prompt.id)
-    return _mean(right, prompts)
 
 
 def _mean(values: Sequence[float], prompts: Sequence[str]) -> Interval | None:
@@ -206,7 +186,6 @@ def _plain(one: Interval | None) -> dict[str, float] | None:
 def _markdown(found: dict[str, Any], judges: Sequence[str]) -> str:
     columns = (
         ("winner", "winner, both orders %", 100),
-        ("winner_by_rating", "winner by rating %", 100),
         ("agreement", "agreement %", 100),
         ("consistency", "consistency %", 100),
         ("prefers_longer", "prefers longer %", 100),
