@@ -25,6 +25,7 @@ from transformers.generation.logits_process import (
 from rewards.errors import RunError
 from rewards.judges.batch_context import left_padded, plain_cache, share_beginning
 from rewards.judges.local_model import LocalModel
+from rewards.packed_weights import packed_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def generate(
     config = GenerationConfig(
         do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=local.pad_id, eos_token_id=list(eos_ids) or None
     )
-    with torch.inference_mode():
+    with torch.inference_mode(), packed_weights(local.model, len(contexts)):
         cache = plain_cache(local)
         shared = 0 if cache is None else share_beginning(local, contexts, cache)
         ids, mask = left_padded([context[shared:] for context in contexts], local.pad_id)
