@@ -34,7 +34,7 @@ class _Window:
         self.rows = self.start = self.end = self.room = 0
 
 
-class _WindowLayer(DynamicLayer):
+class _WindowLayer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values, each (slots, heads, room, width of a head)."""
 
     def __init__(self, window: _Window) -> None:
