@@ -21,7 +21,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from rewards.judges.local_model import LocalModel
 
 _WORTH_SHARING = 16
-_WORTH_A_FORWARD = 256
+_WORTH_A_FORWARD = 128
 """Tokens of padding that cost about what one more forward does."""
 _BLOCK = 64
 """Columns by which the buffers grow."""
