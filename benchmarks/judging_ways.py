@@ -1,6 +1,6 @@
-"""The same judgments in six ways: one by one as judges are usually used, in batches, and as autoj does it.
+"""The same judgments in five ways: one by one as judges are usually used, in batches, and as autoj does it.
 
-    [AUTOJ_DATA=FOLDER] python -m benchmarks.judging_ways [--runs 3] [--queries 4] [--one-by-one 6]
+    [AUTOJ_DATA=FOLDER] python -m benchmarks.judging_ways [--runs 2] [--queries 2]
 
 The embedded model rates 8 candidates of each query with a critique of at most 256 tokens, in float32, greedy. Queries
 and candidates are those of qlora-vicuna80 in FOLDER; without it, of bundled prompts with candidates that the model
@@ -9,11 +9,12 @@ itself writes first. Each way runs in a process of its own, the ways take turns,
     a  one `generate` for each request                    c  the text-generation pipeline, batches of 8
     b  padded batches of 8 with `generate`                e  autoj, critique mode      f  autoj, direct mode
 
-Ways a and c see only the first requests (`--one-by-one`), since they take minutes; rates are per judgment. Checked: e
-writes the same text as a for each request that a has. Reported: judgments a second; the model's tokens (read and
-written) behind one judgment; peak memory; and the share of this machine's matrix-multiply limit, from 2 operations a
-weight and token and a measured product of 1536 x 1536 matrices. Other packages that judge (prometheus-eval and its
-like) have environments of their own and are not run here. Writes benchmarks/results/judging_ways.json.
+All ways see all requests, so their rates can be divided. Checked: b and e write the same texts as a (f writes none).
+Reported: judgments a second, as such and against a's and b's; written tokens a judgment and a second (end tokens
+apart); the tokens that went through the model, padding and rows that had ended included; peak memory; and the share of
+this machine's matrix-multiply limit, from 2 operations a weight and token and a measured product of 1536 x 1536
+matrices. Other packages that judge (prometheus-eval and its like) have environments of their own and are not run here.
+Writes benchmarks/results/judging_ways.json and judging_ways.svg.
 """
 
 from __future__ import annotations
@@ -50,27 +51,28 @@ def main() -> int:
         requests = Path(folder) / "requests.jsonl"
         rows, source = requests_of(options.queries)
         requests.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        few = Path(folder) / "few.jsonl"
-        few.write_text("".join(json.dumps(row) + "\n" for row in rows[: options.one_by_one]), encoding="utf-8")
         runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
         for _ in range(options.runs):
             for way in WAYS:
-                runs[way].append(_child(way, few if way in "ac" else requests))
-    _check_same(runs["a"][0]["texts"], runs["e"][0]["texts"])
-    found = _summary(runs, source, len(rows), options)
+                runs[way].append(_child(way, requests))
+    for way in "be":
+        _check_same(runs["a"][0]["texts"], runs[way][0]["texts"], way)
+    found = _summary(runs, source, len(rows))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "judging_ways.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _picture(found["ways"], RESULTS / "judging_ways.svg")
     for way, one in found["ways"].items():
-        print(f"{way}  {one['judgments a second']:8.3f}/s  {one['tokens a judgment']:7.0f} tokens  "
-              f"{one['peak GiB']:5.2f} GiB  {100 * one['share of the limit']:5.1f}% of the limit")  # fmt: skip
+        print(f"{way}  {one['judgments a second']:8.3f}/s  {one['times a']:5.2f} a  {one['times b']:5.2f} b  "
+              f"{one['written a judgment']:5.0f} written  {one['written a second']:7.1f}/s  "
+              f"{one['tokens a judgment']:7.0f} tokens  {one['peak GiB']:5.2f} GiB  "
+              f"{100 * one['share of the limit']:5.1f}% of the limit")  # fmt: skip
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--queries", type=int, default=4, help="each with 8 candidates")
-    parser.add_argument("--one-by-one", type=int, default=6, help="requests for the ways a and c")
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--queries", type=int, default=2, help="each with 8 candidates")
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--requests", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -123,10 +125,12 @@ def _timed(way: str, rows: Sequence[Row]) -> dict[str, Any]:
     counted[0] = 0
     started = time.perf_counter()
     texts, ratings = judge(rows)
+    seconds = time.perf_counter() - started
     return {
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
         "judgments": len(rows),
         "tokens": counted[0],
+        "written": sum(len(local.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts),
         "weights": sum(weight.numel() for weight in local.model.parameters()),
         "texts": texts,
         "ratings": ratings,
@@ -242,10 +246,10 @@ def _child(way: str, requests: Path) -> dict[str, Any]:
     return found | {"peak": used.ru_maxrss / 2**20}
 
 
-def _check_same(one_by_one: Sequence[str], ours: Sequence[str]) -> None:
-    different = [place for place, text in enumerate(one_by_one) if text.strip() != ours[place].strip()]
+def _check_same(one_by_one: Sequence[str], others: Sequence[str], way: str) -> None:
+    different = [place for place, text in enumerate(one_by_one) if text.strip() != others[place].strip()]
     if different:
-        raise SystemExit(f"expected the same text one by one and by autoj, got others for requests {different}")
+        raise SystemExit(f"expected the same texts by the ways a and {way}, got others for requests {different}")
 
 
 def _limit() -> float:
@@ -261,20 +265,21 @@ def _limit() -> float:
     return 2 * 1536**3 / best
 
 
-def _summary(
-    runs: dict[str, list[dict[str, Any]]], source: str, count: int, options: argparse.Namespace
-) -> dict[str, Any]:
+def _summary(runs: dict[str, list[dict[str, Any]]], source: str, count: int) -> dict[str, Any]:
     limit = _limit()
     critiques, direct = runs["e"][0]["ratings"], runs["f"][0]["ratings"]
     both = [
         (one, other) for one, other in zip(critiques, direct, strict=True) if one is not None and other is not None
     ]
+    ways = {way: _of_way(of_runs, limit) for way, of_runs in runs.items()}
+    for one in ways.values():
+        one |= {f"times {way}": one["judgments a second"] / ways[way]["judgments a second"] for way in "ab"}
     return {
         "command": " ".join(["python -m benchmarks.judging_ways", *sys.argv[1:]]),
         "machine": machine("torch", "transformers"),
-        "requests": {"source": source, "all": count, "one by one": options.one_by_one, "new tokens": NEW_TOKENS},
+        "requests": {"source": source, "all": count, "new tokens": NEW_TOKENS},
         "matrix product, GFLOP/s": limit / 1e9,
-        "ways": {way: _of_way(of_runs, limit) for way, of_runs in runs.items()},
+        "ways": ways,
         "e and f": {
             "both rated": len(both),
             "mean distance": statistics.fmean(abs(one - other) for one, other in both) if both else None,
@@ -289,12 +294,43 @@ def _of_way(runs: Sequence[dict[str, Any]], limit: float) -> dict[str, Any]:
     return {
         "judgments a second": statistics.median(rates),
         "of runs": [round(rate, 4) for rate in rates],
+        "written a judgment": first["written"] / first["judgments"],
+        "written a second": first["written"] / statistics.median(run["seconds"] for run in runs),
         "tokens a judgment": first["tokens"] / first["judgments"],
         "rated": sum(one is not None for one in first["ratings"]),
         "judgments": first["judgments"],
         "peak GiB": max(run["peak"] for run in runs),
         "share of the limit": operations / statistics.median(run["seconds"] for run in runs) / limit,
     }
+
+
+NAMES = {
+    "a": "generate, one by one",
+    "b": "generate, padded batches of 8",
+    "c": "text-generation pipeline, batches of 8",
+    "e": "autoj, critique mode",
+    "f": "autoj, direct mode",
+}
+
+
+def _picture(ways: dict[str, dict[str, Any]], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    names = [NAMES[way] for way in ways]
+    bars = axis.barh(names, [one["judgments a second"] for one in ways.values()],
+                     color=["C0" if name.startswith("autoj") else "C7" for name in names])  # fmt: skip
+    axis.bar_label(
+        bars, [f"{one['judgments a second']:.2f} ({one['times a']:.1f} x)" for one in ways.values()], padding=3
+    )
+    axis.invert_yaxis()
+    axis.margins(x=0.2)
+    axis.set(xlabel="judgments a second (against one by one)")
+    figure.savefig(path)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

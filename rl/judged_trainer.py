@@ -23,9 +23,9 @@ from typing import Any
 import torch
 
 from rewards.errors import FailureBudgetError, InputError
+from rewards.packed_weights import packed_weights
 from rl.early_end import hearing_ends
 from rl.format_reward import judge_behind
-from rl.packed_weights import packed_weights
 from rl.reward_boundary import HeldBack
 
 STATE = "on_policy_state.json"

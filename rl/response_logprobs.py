@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from rewards.judges.batch_context import left_padded, memory_errors
+from rewards.judges.batch_context import memory_errors
 from rewards.judges.chat_tokens import chat_ids
 from rewards.judges.local_model import LocalModel
+from rewards.judges.row_cache import left_padded
 from rewards.types import Candidate, Prompt
 
 

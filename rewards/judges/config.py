@@ -159,7 +159,7 @@ class JudgeSettings(Settings):
     attention: Attention = "auto"
     """auto: FlashAttention 2 where it is installed and on CUDA, else SDPA."""
     batch_size: int = Field(default=8, ge=1)
-    """Questions in one batch of the in-process judge."""
+    """Questions that the in-process judge answers at the same time."""
     max_prompt_tokens: int = Field(default=4096, ge=16)
     """A longer question is not cut but counted as prompt_too_long."""
     rule: Literal["longer", "shorter", "keyword"] = "longer"

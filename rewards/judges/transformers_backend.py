@@ -17,7 +17,7 @@ from rewards.judges.base import Answer, Distribution, Question
 from rewards.judges.batch_context import BatchContext, batches, memory_errors
 from rewards.judges.chat_tokens import ChatEncoder, ChoiceTokens
 from rewards.judges.choice_tree import build_tree, choice_probabilities
-from rewards.judges.generation import Generated, decode, draw_seed, generate
+from rewards.judges.generation import Generated, decode, draw_seed, write
 from rewards.judges.local_model import LocalModel
 from rewards.protocol.spec import ChatFormat, Decoding
 from rewards.types import Unparsed
@@ -72,7 +72,7 @@ class TransformersBackend:
         return True
 
     def generate(self, questions: Sequence[Question], decoding: Decoding) -> Iterator[tuple[int, Answer | Unparsed]]:
-        """An answer for each question with its position, batch by batch; see `Backend`."""
+        """An answer for each question with its position, as it comes; see `Backend`."""
         limit = self._limit(decoding.max_new_tokens)
         positions: list[int] = []
         contexts: list[list[int]] = []
@@ -83,18 +83,16 @@ class TransformersBackend:
             else:
                 positions.append(position)
                 contexts.append(ids)
-        for part in batches(contexts, self._batch_size):
-            seeds = [question_seed(questions[positions[index]], decoding.seed) for index in part]
-            with memory_errors(self._batch_size):
-                written = generate(
-                    self._local,
-                    [contexts[index] for index in part],
-                    max_new_tokens=decoding.max_new_tokens,
-                    temperature=decoding.temperature,
-                    top_p=decoding.top_p,
-                    seeds=seeds,
-                )
-            for index, row in zip(part, written, strict=True):
+        with memory_errors(self._batch_size):
+            for index, row in write(
+                self._local,
+                contexts,
+                together=self._batch_size,
+                max_new_tokens=decoding.max_new_tokens,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seeds=[question_seed(questions[position], decoding.seed) for position in positions],
+            ):
                 yield positions[index], self._answer(row, len(contexts[index]))
 
     def score(

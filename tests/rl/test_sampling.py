@@ -147,7 +147,7 @@ def test_gumbel_draws_follow_the_categorical_distribution() -> None:
     """Chi-square against known probabilities, 4,000 draws with seeds fixed by their number."""
     probabilities = torch.tensor([0.02, 0.08, 0.15, 0.25, 0.5])
     count = 4000
-    drawer = SeededDraw(warpers(1.0, 1.0, 0), [draw_seed("test", i) for i in range(count)], [], torch.device("cpu"))
+    drawer = SeededDraw(warpers(1.0, 1.0, 0), [draw_seed("test", i) for i in range(count)], torch.device("cpu"))
     scores = (probabilities.log() + 3.0).repeat(count, 1)
     chosen = drawer(torch.zeros((count, 1), dtype=torch.long), scores).argmax(-1)
     observed = torch.bincount(chosen, minlength=5).numpy()
@@ -160,7 +160,7 @@ def test_gumbel_draws_follow_the_categorical_distribution() -> None:
 
 def test_a_token_of_probability_zero_is_never_drawn() -> None:
     scores = torch.tensor([[0.0, -torch.inf, 0.0]]).repeat(500, 1)
-    drawer = SeededDraw(warpers(1.0, 1.0, 0), range(500), [], torch.device("cpu"))
+    drawer = SeededDraw(warpers(1.0, 1.0, 0), range(500), torch.device("cpu"))
     assert set(drawer(torch.zeros((500, 1), dtype=torch.long), scores).argmax(-1).tolist()) == {0, 2}
 
 

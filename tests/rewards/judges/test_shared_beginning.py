@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from rewards.judges.base import Question
-from rewards.judges.batch_context import shared_length
 from rewards.judges.chat_tokens import ChatEncoder
 from rewards.judges.config import DEFAULT_MODEL
 from rewards.judges.generation import generate
 from rewards.judges.local_model import LocalModel, load_model
+from rewards.judges.row_cache import shared_length
 from rewards.judges.transformers_backend import TransformersBackend
 from rewards.protocol.builtin import builtin_protocol
 from rewards.protocol.render import render_single
@@ -63,7 +63,8 @@ def test_the_beginning_is_read_once(tiny: LocalModel) -> None:
     shared = shared_length(asked)
     longest = max(len(context) for context in asked)
     assert shared > 50
-    assert computed_tokens(tiny, asked) == shared + len(asked) * (longest - shared)
+    least = shared + sum(len(context) - shared for context in asked)
+    assert least <= computed_tokens(tiny, asked) <= shared + len(asked) * (longest - shared)
     assert computed_tokens(tiny, asked[:1]) == len(asked[0])
 
 

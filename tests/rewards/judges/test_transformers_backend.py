@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from rewards.errors import InputError, RunError
 from rewards.judges.base import Answer, Distribution, Question
-from rewards.judges.batch_context import BatchContext, batches, memory_errors, shared_length
+from rewards.judges.batch_context import BatchContext, batches, memory_errors
 from rewards.judges.chat_tokens import ChatEncoder
 from rewards.judges.choice_tree import build_tree, choice_probabilities
 from rewards.judges.local_model import LocalModel, load_model
+from rewards.judges.row_cache import shared_length
 from rewards.judges.transformers_backend import TransformersBackend
 from rewards.protocol.spec import ChatFormat, ChatText, ChatTokenizer, Decoding, Scale
 from rewards.types import Unparsed

@@ -1,11 +1,11 @@
-"""Sampling on a CPU with weights in the order in which its matrix kernels read them.
+"""Writing on a CPU with weights in the order in which its matrix kernels read them.
 
 Design decision. Each token of a batch goes through every weight once with a handful of rows, and torch's float32
 product then spends more time on rearranging the weight than on multiplying. oneDNN, which comes with torch, can keep a
-weight rearranged; since weights do not change while a batch of responses is written, each is packed at its first token
-and let go after the last. It costs the memory of the weights once more for that time. torch has no public name for
-this: these are the operators that its compiler uses for a frozen model on a CPU. Where they are missing, or with
-numbers other than float32, sampling is what it was.
+weight rearranged; since weights do not change while a batch of texts is written, each is packed at its first token and
+let go after the last. A packed weight takes any number of rows, so rows may end meanwhile. It costs the memory of the
+weights once more for that time. torch has no public name for this: these are the operators that its compiler uses for
+a frozen model on a CPU. Where they are missing, or with numbers other than float32, writing is what it was.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MOST_ROWS = 128
 
 @contextmanager
 def packed_weights(model: nn.Module, rows: int) -> Iterator[None]:
-    """Inside, linear layers answer `rows` tokens at a time with packed weights; they must not be trained meanwhile.
+    """Inside, linear layers answer up to `rows` tokens at a time with packed weights, not to be trained meanwhile.
 
-    A call with another number of tokens (a prompt's), or one that wants gradients, is computed as ever.
+    A call with more tokens (a prompt's), or one that wants gradients, is computed as ever.
     """
     packs = rows <= MOST_ROWS and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     found = [module for module in model.modules() if packs and _fits(module)]
@@ -58,7 +58,7 @@ class _Packed:
     def __call__(self, given: torch.Tensor) -> torch.Tensor:
         layer = self._layer
         if (
-            given.shape[:-1].numel() != self._rows
+            given.shape[:-1].numel() > self._rows
             or given.dtype != torch.float32
             or torch.is_grad_enabled()
             or torch.is_autocast_enabled("cpu")

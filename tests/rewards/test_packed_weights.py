@@ -1,4 +1,4 @@
-"""Packed weights give what plain ones give, for the rows that they are for, and leave nothing behind."""
+"""Packed weights give what plain ones give, for as many rows as they are for, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from rl.packed_weights import packed_weights
+from rewards.packed_weights import packed_weights
 
 
 @pytest.fixture
@@ -50,12 +50,22 @@ def test_responses_are_those_of_plain_weights(tiny_model: Path, calls: list[int]
     assert not any("forward" in vars(module) for module in model.modules() if isinstance(module, nn.Linear))
 
 
-def test_other_rows_and_gradients_are_computed_as_ever(calls: list[int]) -> None:
+def test_more_rows_and_gradients_are_computed_as_ever(calls: list[int]) -> None:
     layer, given = nn.Linear(8, 5), torch.randn(4, 8)
     with packed_weights(layer, rows=4):
         layer(given).sum().backward()
         with torch.no_grad():
-            layer(torch.randn(3, 8))
+            layer(torch.randn(5, 8))
             layer.to(torch.bfloat16)(given.bfloat16())
     assert not calls
     assert layer.weight.grad is not None
+
+
+def test_fewer_rows_use_the_same_packed_weight(calls: list[int]) -> None:
+    layer, given = nn.Linear(8, 5), torch.randn(4, 8)
+    with torch.no_grad(), packed_weights(layer, rows=4):
+        for rows in (4, 1, 3):
+            torch.testing.assert_close(
+                layer(given[:rows]), nn.functional.linear(given[:rows], layer.weight, layer.bias)
+            )
+    assert calls == [4, 1, 3]
