@@ -69,13 +69,13 @@ def test_our_side_trains_the_toy_and_never_draws_the_filler(
     from rl.ppo_trainer import PPOTrainer
 
     drawn: list[int] = []
-    old = PPOTrainer._old
+    learn = PPOTrainer._with_advantages
 
-    def spy(self, batch):
+    def spy(self, batch, *more):
         drawn.extend(batch["completion_ids"][batch["completion_mask"].bool()].tolist())
-        return old(self, batch)
+        return learn(self, batch, *more)
 
-    monkeypatch.setattr(PPOTrainer, "_old", spy)
+    monkeypatch.setattr(PPOTrainer, "_with_advantages", spy)
     policy = ours(TOY, Run(start=start, work=tmp_path, batch=16, steps=4, seed=0), [])
     assert len(drawn) > 1000
     assert AutoTokenizer.from_pretrained(start).pad_token_id not in drawn
