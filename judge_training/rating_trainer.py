@@ -20,6 +20,7 @@ from trl import SFTTrainer
 
 from judge_training.rating_targets import TokenScale
 from rewards.judges.choice_tree import build_tree, choice_logprobs
+from rewards.judges.row_cache import left_padded
 
 _COLUMNS = ["input_ids", "targets", "group"]
 
@@ -87,13 +88,7 @@ class _Collator:
         self._padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        ids = torch.full((len(rows), width), self._padding)
-        mask = torch.zeros_like(ids)
-        for number, row in enumerate(rows):
-            length = len(row["input_ids"])
-            ids[number, width - length :] = torch.tensor(row["input_ids"])
-            mask[number, width - length :] = 1
+        ids, mask = left_padded([row["input_ids"] for row in rows], self._padding)
         return {
             "input_ids": ids,
             "attention_mask": mask,

@@ -172,10 +172,9 @@ def fitting_prompts(
 
 def common_beginning(prompts: Sequence[list[int]]) -> tuple[int, ...]:
     """The tokens that all prompts begin with, without the last one of the shortest: a response needs one before it."""
-    first, last = min(prompts), max(prompts)  # in the order of words: what these two share, all do
-    most = min(map(len, prompts)) - 1
-    differs = (place for place in range(most) if first[place] != last[place])
-    return tuple(first[: next(differs, most)])
+    from rewards.judges.row_cache import shared_length
+
+    return tuple(prompts[0][: shared_length(prompts)])
 
 
 def prompts_a_round(settings: Settings, processes: int) -> int:
