@@ -22,7 +22,7 @@ from rewards.judges.local_model import LocalModel
 
 _WORTH_SHARING = 16
 _WORTH_A_FORWARD = 128
-"""Tokens of padding that cost about what one more forward does."""
+"""Tokens of padding taken to cost what one more forward does: a guess, not measured."""
 _BLOCK = 64
 """Columns by which the buffers grow."""
 
