@@ -1,4 +1,4 @@
-"""The same judgments in five ways: one by one as judges are usually used, in batches, and as autoj does it.
+"""The same judgments in six ways: one by one as judges are usually used, in batches, and as autoj does it.
 
     [AUTOJ_DATA=FOLDER] python -m benchmarks.judging_ways [--runs 2] [--queries 2]
 
@@ -8,12 +8,15 @@ itself writes first. Each way runs in a process of its own, the ways take turns,
 
     a  one `generate` for each request                    c  the text-generation pipeline, batches of 8
     b  padded batches of 8 with `generate`                e  autoj, critique mode      f  autoj, direct mode
+    g  as f, in bfloat16
 
-All ways see all requests, so their rates can be divided. Checked: b and e write the same texts as a (f writes none).
+All ways see all requests, so their rates can be divided. Checked: b and e write the same texts as a (f and g write
+none); how far apart the ratings of e and f, and of f and g, are is reported.
 Reported: judgments a second, as such and against a's and b's; written tokens a judgment and a second (end tokens
 apart); the tokens that went through the model, padding and rows that had ended included; peak memory; and the share of
 this machine's matrix-multiply limit, from 2 operations a weight and token and a measured product of 1536 x 1536
-matrices. Other packages that judge (prometheus-eval and its like) have environments of their own and are not run here.
+matrices (bfloat16 ones for g). Other packages that judge (prometheus-eval and its like) have environments of their own
+and are not run here.
 Writes benchmarks/results/judging_ways.json and judging_ways.svg.
 """
 
@@ -29,7 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the autoj command does
 
@@ -115,7 +118,7 @@ def _timed(way: str, rows: Sequence[Row]) -> dict[str, Any]:
     from rewards.judges.config import DEFAULT_MODEL
     from rewards.judges.local_model import load_model
 
-    local = load_model(DEFAULT_MODEL, dtype="float32")
+    local = load_model(DEFAULT_MODEL, dtype=_dtype(way))
     counted = [0]
     local.model.register_forward_pre_hook(
         lambda _, args, given: counted.__setitem__(0, counted[0] + given["input_ids"].numel()), with_kwargs=True
@@ -230,7 +233,12 @@ WAYS: dict[str, Callable[[Any], Way]] = {
     "c": _pipeline,
     "e": lambda local: _ours(local, "critique"),
     "f": lambda local: _ours(local, "direct"),
+    "g": lambda local: _ours(local, "direct"),
 }
+
+
+def _dtype(way: str) -> Literal["float32", "bfloat16"]:
+    return "bfloat16" if way == "g" else "float32"
 
 
 def _child(way: str, requests: Path) -> dict[str, Any]:
@@ -252,11 +260,11 @@ def _check_same(one_by_one: Sequence[str], others: Sequence[str], way: str) -> N
         raise SystemExit(f"expected the same texts by the ways a and {way}, got others for requests {different}")
 
 
-def _limit() -> float:
-    """Operations a second of a float32 product of two 1536 x 1536 matrices, the best of several."""
+def _limit(dtype: str) -> float:
+    """Operations a second of a product of two 1536 x 1536 matrices, the best of several."""
     import torch
 
-    one = torch.randn(1536, 1536)
+    one = torch.randn(1536, 1536, dtype=getattr(torch, dtype))
     best = float("inf")
     for _ in range(12):
         started = time.perf_counter()
@@ -266,25 +274,26 @@ def _limit() -> float:
 
 
 def _summary(runs: dict[str, list[dict[str, Any]]], source: str, count: int) -> dict[str, Any]:
-    limit = _limit()
-    critiques, direct = runs["e"][0]["ratings"], runs["f"][0]["ratings"]
-    both = [
-        (one, other) for one, other in zip(critiques, direct, strict=True) if one is not None and other is not None
-    ]
-    ways = {way: _of_way(of_runs, limit) for way, of_runs in runs.items()}
+    limits = {dtype: _limit(dtype) for dtype in ("float32", "bfloat16")}
+    ways = {way: _of_way(of_runs, limits[_dtype(way)]) for way, of_runs in runs.items()}
     for one in ways.values():
         one |= {f"times {way}": one["judgments a second"] / ways[way]["judgments a second"] for way in "ab"}
     return {
         "command": " ".join(["python -m benchmarks.judging_ways", *sys.argv[1:]]),
         "machine": machine("torch", "transformers"),
         "requests": {"source": source, "all": count, "new tokens": NEW_TOKENS},
-        "matrix product, GFLOP/s": limit / 1e9,
+        "matrix product, GFLOP/s": {dtype: limit / 1e9 for dtype, limit in limits.items()},
         "ways": ways,
-        "e and f": {
-            "both rated": len(both),
-            "mean distance": statistics.fmean(abs(one - other) for one, other in both) if both else None,
-        },
-    }
+        **{f"{one} and {other}": _distance(runs[one][0]["ratings"], runs[other][0]["ratings"]) for one, other in
+           ("ef", "fg")},
+    }  # fmt: skip
+
+
+def _distance(ratings: Sequence[float | None], others: Sequence[float | None]) -> dict[str, Any]:
+    both = [
+        abs(one - other) for one, other in zip(ratings, others, strict=True) if one is not None and other is not None
+    ]
+    return {"both rated": len(both), "mean distance": statistics.fmean(both) if both else None}
 
 
 def _of_way(runs: Sequence[dict[str, Any]], limit: float) -> dict[str, Any]:
@@ -310,6 +319,7 @@ NAMES = {
     "c": "text-generation pipeline, batches of 8",
     "e": "autoj, critique mode",
     "f": "autoj, direct mode",
+    "g": "autoj, direct mode, bfloat16",
 }
 
 
@@ -319,7 +329,7 @@ def _picture(ways: dict[str, dict[str, Any]], path: Path) -> None:
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
     names = [NAMES[way] for way in ways]
     bars = axis.barh(names, [one["judgments a second"] for one in ways.values()],
                      color=["C0" if name.startswith("autoj") else "C7" for name in names])  # fmt: skip

@@ -23,7 +23,6 @@ class Sized(Protocol):
         """Its tokens."""
 
 
-Row = TypeVar("Row")
 SizedRow = TypeVar("SizedRow", bound=Sized)
 
 
@@ -40,15 +39,20 @@ def batched_by_length(rows: Sequence[SizedRow], size: int, seed: int) -> list[Si
     return [row for place in order for row in batches[place]]
 
 
-def batched_by_prompt(rows: Sequence[Row], prompts: Sequence[str], size: int, seed: int) -> list[Row]:
+def batched_by_prompt(
+    rows: Sequence[SizedRow], prompts: Sequence[str], size: int, seed: int, *, by_length: bool = False
+) -> list[SizedRow]:
     """The rows in an order whose batches of `size` hold rows of one prompt, in random order.
 
-    prompts: that of each row. What is left of the prompts comes last, one prompt after the other.
+    prompts: that of each row. by_length: those of a batch are of similar length too. What is left of the prompts comes
+    last, one prompt after the other.
     """
     generator = np.random.default_rng(seed)
-    members: dict[str, list[Row]] = {}
+    members: dict[str, list[SizedRow]] = {}
     for place in generator.permutation(len(rows)):
         members.setdefault(prompts[place], []).append(rows[place])
+    if by_length:
+        members = {prompt: sorted(several, key=lambda one: one.length) for prompt, several in members.items()}
     whole = [
         several[start : start + size]
         for several in members.values()

@@ -17,6 +17,7 @@ from judge_training.examples import JudgeExample, question_text
 from judge_training.scenarios.catalog import Catalog
 from rewards.errors import InputError
 from rewards.judges.chat_tokens import ChatEncoder
+from rewards.prefixes import common_length
 from rewards.protocol.spec import JudgeProtocol
 from rewards.protocol.write import rating_choices
 
@@ -103,7 +104,7 @@ def shares(rating: float, values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _spine(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    shared = {one[: _common(one, other)] for one, other in pairwise(sorted(sequences))}
+    shared = {one[: common_length([one, other])] for one, other in pairwise(sorted(sequences))}
     longest = max(shared, key=len, default=())
     if any(longest[: len(path)] != path for path in shared):
         raise InputError(
@@ -111,10 +112,3 @@ def _spine(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
             "`loss_on: rating` cannot read it in one pass: use `loss_on: verdict`"
         )
     return longest
-
-
-def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return place
-    return min(len(one), len(other))

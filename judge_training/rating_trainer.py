@@ -70,14 +70,16 @@ class RatingTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
 
 
 def ranking_loss(expected: torch.Tensor, reference: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
-    """RankNet's loss, a mean over the pairs of a group whose references differ; 0 where there is none.
+    """RankNet's loss, a mean over the pairs of a group; 0 where there is none.
+
+    Of two with one reference rating neither should be higher: what else they differ in (their length) is unlearned.
 
     expected, reference: ratings, (B,). group: which rows are of one prompt, (B,).
     """
     apart = expected[:, None] - expected[None]
-    wanted = reference[:, None] - reference[None]
-    pairs = (wanted > 0) & (group[:, None] == group[None])
-    losses = torch.nn.functional.binary_cross_entropy_with_logits(apart, wanted.sigmoid(), reduction="none")
+    wanted = (reference[:, None] - reference[None]).sigmoid()
+    pairs = (group[:, None] == group[None]).triu(diagonal=1)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(apart, wanted, reduction="none")
     return (losses * pairs).sum() / pairs.sum().clamp(min=1)
 
 

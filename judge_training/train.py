@@ -142,11 +142,14 @@ def train_judge(
         apart = hold_out([example.prompt.id for example in found], settings.eval_fraction, settings.seed)
         held_out = {example.id for example in found if example.prompt.id in apart}
         rows = [one for one in kept if one.id not in held_out]
-        if settings.batch_by_length:
-            rows = batched_by_length(rows, settings.batch_size, settings.seed)
-        elif settings.rank_weight:
+        if settings.rank_weight:
             prompts = {example.id: example.prompt.id for example in found}
-            rows = batched_by_prompt(rows, [prompts[one.id] for one in rows], settings.batch_size, settings.seed)
+            asked = [prompts[one.id] for one in rows]
+            rows = batched_by_prompt(
+                rows, asked, settings.batch_size, settings.seed, by_length=settings.batch_by_length
+            )
+        elif settings.batch_by_length:
+            rows = batched_by_length(rows, settings.batch_size, settings.seed)
         trainer = _trainer(judge, arguments, rows, [one for one in kept if one.id in held_out], settings)
         return run_trainer(
             trainer,

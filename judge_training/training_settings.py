@@ -36,7 +36,8 @@ class JudgeTrainingSettings(TrainingSettings):
     """With `loss_on: rating`, the weight of a ranking loss between the expected ratings of responses to one prompt;
     a batch then holds responses to one prompt."""
     batch_by_length: bool = False
-    """Examples of similar length in a batch, batches in an order drawn once: less padding; the same every epoch."""
+    """Examples of similar length in a batch, batches in an order drawn once: less padding; the same every epoch. With
+    `rank_weight` those of one prompt, so that length does not tell which of them is better."""
     four_bit: bool = False
     """QLoRA: hold the frozen weights in 4 bits (bitsandbytes, CUDA)."""
 
@@ -48,9 +49,9 @@ class JudgeTrainingSettings(TrainingSettings):
 
     @model_validator(mode="after")
     def _ranks_ratings(self) -> JudgeTrainingSettings:
-        if self.rank_weight and (self.loss_on != "rating" or self.batch_size < 2 or self.batch_by_length):
+        if self.rank_weight and (self.loss_on != "rating" or self.batch_size < 2):
             raise ValueError(
-                "expected `loss_on: rating`, a batch_size of 2 or more and no batch_by_length with `rank_weight`: it "
-                "compares the ratings of a batch, which holds responses to one prompt"
+                "expected `loss_on: rating` and a batch_size of 2 or more with `rank_weight`: it compares the ratings "
+                "of a batch, which holds responses to one prompt"
             )
         return self

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Literal
 
+from rewards.prefixes import common_length
 from rewards.types import Message, Pair
 
 TruncationProblem = Literal["too_long", "same_after_truncation"]
@@ -54,7 +55,7 @@ def truncation_problem(
     mode: TruncationMode = "keep_start",
 ) -> TruncationProblem | None:
     """The same for token ids: of the prompt alone, and of the prompt with either completion."""
-    start = min(_common_prefix(prompt, with_chosen), _common_prefix(prompt, with_rejected))
+    start = min(common_length([prompt, one]) for one in (with_chosen, with_rejected))
     chosen = _cut(with_chosen, start, max_length, mode)
     rejected = _cut(with_rejected, start, max_length, mode)
     if not any(counts for _, counts in chosen) or not any(counts for _, counts in rejected):
@@ -68,11 +69,3 @@ def _cut(ids: Sequence[int], start: int, max_length: int | None, mode: Truncatio
     if max_length is None:
         return marked
     return marked[:max_length] if mode == "keep_start" else marked[-max_length:]
-
-
-def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Number of leading tokens that two sequences share."""
-    for length, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return length
-    return min(len(first), len(second))

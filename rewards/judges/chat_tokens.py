@@ -14,6 +14,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from rewards.errors import InputError
+from rewards.prefixes import common_length
 from rewards.protocol.spec import ChatFormat, ChatText
 from rewards.types import Message
 
@@ -81,7 +82,7 @@ class ChatEncoder:
         else:
             variants = [self.ids(content, answer_start, choice + end) for choice in choices]
             base, before = context, []
-        shared = _common_length([base, *variants])
+        shared = common_length([base, *variants])
         closing = () if end else self._end_of_turn()
         return ChoiceTokens(
             context=[*before, *base[:shared]],
@@ -177,13 +178,3 @@ def _begin_ids(tokenizer: Any) -> list[int]:
 def _unused_mark(text: str) -> str:
     """A private-use character that is not in the text."""
     return next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
-
-
-def _common_length(sequences: list[list[int]]) -> int:
-    """Length of the longest prefix that all sequences share."""
-    length = 0
-    for column in zip(*sequences, strict=False):
-        if any(token != column[0] for token in column):
-            break
-        length += 1
-    return length

@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from rewards.judges.local_model import LocalModel
+from rewards.prefixes import common_length
 
 _WORTH_SHARING = 16
 _WORTH_A_FORWARD = 128
@@ -220,12 +221,7 @@ def left_padded(rows: Sequence[list[int]], filler: int) -> tuple[torch.Tensor, t
 
 def shared_length(contexts: Sequence[list[int]]) -> int:
     """Tokens that all contexts begin with, leaving at least one for each of them."""
-    low, high = min(contexts), max(contexts)  # in lexicographic order, what the extremes share all share
-    limit = min(len(context) for context in contexts) - 1
-    length = 0
-    while length < limit and low[length] == high[length]:
-        length += 1
-    return length
+    return min(common_length(contexts), min(map(len, contexts)) - 1)
 
 
 def worth_sharing(contexts: Sequence[list[int]]) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -72,14 +74,37 @@ def test_the_ranking_loss_is_of_pairs_of_one_prompt():
     assert not expected.grad.any()
 
 
-def test_batches_of_one_prompt_hold_everything_once():
-    rows = list(range(23))
-    prompts = [f"p{row % 3}" for row in rows]
-    found = batched_by_prompt(rows, prompts, 3, seed=1)
-    assert sorted(found) == rows
+def test_of_equal_references_neither_should_be_higher():
+    expected = torch.tensor([5.0, 7.0], requires_grad=True)
+    same, group = torch.tensor([6.0, 6.0]), torch.tensor([1, 1])
+    said = 1 / (1 + np.exp(2))
+    loss = ranking_loss(expected, same, group)
+    assert loss.item() == pytest.approx(-(np.log(said) + np.log(1 - said)) / 2, abs=1e-6)
+    loss.backward()
+    assert expected.grad[0] < 0 < expected.grad[1]
+
+
+class Row(NamedTuple):
+    """What the batches ask of a row."""
+
+    id: str
+    length: int
+
+
+@pytest.mark.parametrize("by_length", [False, True])
+def test_batches_of_one_prompt_hold_everything_once(by_length: bool):
+    rows = [Row(str(number), (number * 7) % 23) for number in range(23)]
+    prompts = [f"p{number % 3}" for number in range(23)]
+    prompt_of = dict(zip(rows, prompts, strict=True))
+    found = batched_by_prompt(rows, prompts, 3, seed=1, by_length=by_length)
+    assert sorted(found) == sorted(rows)
     batches = [found[start : start + 3] for start in range(0, 6 * 3, 3)]
-    assert all(len({row % 3 for row in batch}) == 1 for batch in batches)
-    assert found != batched_by_prompt(rows, prompts, 3, seed=2)
+    assert all(len({prompt_of[row] for row in batch}) == 1 for batch in batches)
+    assert found != batched_by_prompt(rows, prompts, 3, seed=2, by_length=by_length)
+    for prompt in set(prompts):
+        lengths = [sorted(row.length for row in batch) for batch in batches if prompt_of[batch[0]] == prompt]
+        apart = all(one[-1] <= other[0] for one, other in pairwise(sorted(lengths)))
+        assert apart is by_length, "batches of a prompt overlap in length only where they were drawn"
 
 
 def learned(model: Path, output: Path, **more: float) -> tuple[list[float], list[float]]:
@@ -125,7 +150,7 @@ def test_what_cannot_be_learned_so_is_refused(tiny_model: Path, tmp_path: Path):
         train_judge(mixed(2, 0), mode="direct", protocol=hundred, **given)
 
 
-@pytest.mark.parametrize("more", [{"loss_on": "verdict"}, {"batch_size": 1}, {"batch_by_length": True}])
+@pytest.mark.parametrize("more", [{"loss_on": "verdict"}, {"batch_size": 1}])
 def test_ranking_needs_ratings_of_one_prompt_in_a_batch(more: dict):
     with pytest.raises(ValueError, match="rank_weight"):
         JudgeTrainingSettings(**({"loss_on": "rating", "rank_weight": 1.0, "batch_size": 2} | more))
