@@ -124,7 +124,7 @@ def train_judge(
             raise RunError("expected judgments to train on, got none; see `autoj collect`, or name another file")
         checkpoint = check_output(output, resume=resume, launch=launch)
         precision = weights_dtype(dtype, settings.tuning, own_master=shards(launch))
-        packed = packs(settings.packing, choose_attention(attention, precision))
+        packed = settings.loss_on != "rating" and packs(settings.packing, choose_attention(attention, precision))
         arguments = _arguments(settings, output, dtype=dtype, trl=trl or {}, packing=packed, **sharding)
         judge = load_trainable(
             model,
@@ -142,6 +142,11 @@ def train_judge(
         apart = hold_out([example.prompt.id for example in found], settings.eval_fraction, settings.seed)
         held_out = {example.id for example in found if example.prompt.id in apart}
         rows = [one for one in kept if one.id not in held_out]
+        if not rows:
+            raise InputError(
+                f"expected examples to train on of at most max_length = {settings.max_length} tokens, but all that "
+                "fit are of held-out prompts; raise max_length"
+            )
         if settings.rank_weight:
             prompts = {example.id: example.prompt.id for example in found}
             asked = [prompts[one.id] for one in rows]

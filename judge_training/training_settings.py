@@ -48,6 +48,12 @@ class JudgeTrainingSettings(TrainingSettings):
         return self
 
     @model_validator(mode="after")
+    def _ratings_are_padded(self) -> JudgeTrainingSettings:
+        if self.packing and self.loss_on == "rating":
+            raise ValueError("expected no `packing: true` with `loss_on: rating`, which reads every row at its end")
+        return self
+
+    @model_validator(mode="after")
     def _ranks_ratings(self) -> JudgeTrainingSettings:
         if self.rank_weight and (self.loss_on != "rating" or self.batch_size < 2):
             raise ValueError(

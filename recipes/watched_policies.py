@@ -85,7 +85,9 @@ class TrainedPolicy:
             if hasattr(self.model, "disable_adapter") and self.start.adapter is None:
                 with self.model.disable_adapter():
                     return _gap(mine, _logprobs(local, prompts, drawn))
-        return _gap(mine, _logprobs(_loaded(self.start), prompts, drawn))
+        # In the numbers of the policy: those of 16 bits would count as a distance.
+        start = self.start.model_copy(update={"dtype": str(self.model.dtype).removeprefix("torch.")})
+        return _gap(mine, _logprobs(_loaded(start), prompts, drawn))
 
     @contextmanager
     def _at_rest(self) -> Iterator[LocalModel]:

@@ -11,7 +11,7 @@ This module decides nothing about rewards and repairs nothing.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 from rewards.errors import FailureBudgetError, InputError
@@ -70,10 +70,15 @@ class FailureBudget:
 
         `final` says that the end of this stream is the end of the work, where the share counts whatever the number.
         """
-        for result in results:
-            self.note(failure_reason(result))
-            yield result
-            self.check(final=False)
+        try:
+            for result in results:
+                self.note(failure_reason(result))
+                yield result
+                self.check(final=False)
+        finally:
+            # Now, and not when the error that holds this frame is forgotten: what was asked for ahead is called off.
+            if isinstance(results, Generator):
+                results.close()
         if final:
             self.check()
 

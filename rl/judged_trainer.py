@@ -1,9 +1,10 @@
 """What PPO, GRPO and RLOO share on top of TRL's trainers: rewards that may be missing, a clock, and exact resuming.
 
 Design decisions. A response for which any reward function gave None has no reward at all: TRL would add up what the
-others say, which makes a judge that failed a reward of 0. A failure budget that is used up on one process stops all
-of them, with the last finished step saved. A judge behind a server rates each response as soon as it has ended. A
-batch of responses that is not used up is saved beside the optimizer, so that a resumed run goes on with the same one.
+others say, which makes a judge that failed a reward of 0. A failure budget that is used up, or a judge that is lost,
+on one process stops all of them, with the last finished step saved. A judge behind a server rates each response as
+soon as it has ended. A batch of responses that is not used up is saved beside the optimizer, so that a resumed run
+goes on with the same one.
 
 A mixin, since TRL has two trainers that do the same things by the same names. It depends on these of trl>=1.16,<1.17:
 `_calculate_rewards` (rewards of all processes, (N, functions), NaN where a function gave None), `_generate`,
@@ -26,7 +27,7 @@ from rewards.errors import FailureBudgetError, InputError
 from rewards.packed_weights import packed_weights
 from rl.early_end import hearing_ends
 from rl.format_reward import judge_behind
-from rl.reward_boundary import HeldBack
+from rl.reward_boundary import STOPPING, HeldBack
 
 STATE = "on_policy_state.json"
 Batch = dict[str, Any]
@@ -62,11 +63,11 @@ class JudgedTrainer:
         self._logged_at = time.perf_counter()
 
     def train(self, *args: Any, **more: Any) -> Any:
-        """As the parent's; once the failure budget is used up, the last finished step is saved before the error."""
+        """As the parent's; before the error of a used-up failure budget or a lost judge the last step is saved."""
         self._logged_at = time.perf_counter()
         try:
             return super().train(*args, **more)  # type: ignore[misc]  # the parent is TRL's
-        except FailureBudgetError:
+        except STOPPING:
             # Not for an error of a callback, which the other processes do not know of, nor over the step's checkpoint.
             there = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             if self._stopped and self.state.global_step and not there.exists():
@@ -84,7 +85,7 @@ class JudgedTrainer:
         return self._raw_rewards
 
     def _stop_together(self) -> None:
-        """Raise FailureBudgetError on every process when any of them holds one."""
+        """Raise on every process when any of them holds an error."""
         errors = [boundary.error for boundary in self.boundaries if boundary.error is not None]
         if self._total(torch.tensor([float(bool(errors))], device=self.accelerator.device)).item():
             self._stopped = True
@@ -92,7 +93,8 @@ class JudgedTrainer:
                 errors[0]
                 if errors
                 else FailureBudgetError(
-                    "another process of this job has used up its failure budget; its own message says why"
+                    "another process of this job has used up its failure budget or lost its judge; its own message "
+                    "says why"
                 )
             )
 

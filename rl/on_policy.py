@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Required, Unpack
 
 from rewards.errors import InputError, RunError
 from rewards.jsonl import read_records
+from rewards.judges.chat_tokens import chat_ids
 from rewards.training.arguments import quiet_deprecations, refusals
 from rewards.training.distributed import joined
 from rewards.training.launch_settings import LaunchSettings
@@ -153,15 +154,8 @@ def fitting_prompts(
     prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase, room: int
 ) -> list[tuple[Prompt, list[int]]]:
     """The prompts of at most `room` tokens, with their tokens. Raises InputError when there is none."""
-    written = [[message.model_dump() for message in prompt.messages] for prompt in prompts]
-    with refusals("these prompts with this chat template"):
-        tokens = [
-            tokenizer.apply_chat_template(one, add_generation_prompt=True, tokenize=True, return_dict=True)[
-                "input_ids"
-            ]
-            for one in written
-        ]
-    found = [(prompt, list(ids)) for prompt, ids in zip(prompts, tokens, strict=True) if len(ids) <= room]
+    tokens = [chat_ids(tokenizer, list(prompt.messages)) for prompt in prompts]
+    found = [(prompt, ids) for prompt, ids in zip(prompts, tokens, strict=True) if len(ids) <= room]
     if not found:
         raise InputError(
             f"expected prompts of at most {room} tokens (max_length less max_new_tokens), the shortest has "

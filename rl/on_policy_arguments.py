@@ -21,6 +21,9 @@ from rl.training_settings import GRPOSettings, PPOSettings, RLOOSettings
 Kind: TypeAlias = Literal["ppo", "grpo", "rloo"]
 Settings: TypeAlias = PPOSettings | GRPOSettings | RLOOSettings
 
+CHAT_TEMPLATE = {"sanitize_control_tokens": True}
+"""A prompt that holds the text of a control token does not end its own turn; sampling and measuring do the same."""
+
 _OURS = OURS | {
     "epsilon": "clip",
     "num_generations": "responses_per_prompt",
@@ -95,6 +98,7 @@ def on_policy_arguments(
     Raises InputError for a batch of one response, which cannot be compared, and as `check_on_policy_trl` does.
     """
     extra = check_on_policy_trl(kind, trl)
+    extra["chat_template_kwargs"] = {**CHAT_TEMPLATE, **(extra.get("chat_template_kwargs") or {})}
     common = common_arguments(settings, output, dtype=dtype)
     del common["max_length"]  # prompts are checked before, responses have max_new_tokens
     responses = settings.responses_per_prompt

@@ -53,8 +53,8 @@ def _sums(local: LocalModel, asked: Sequence[tuple[list[int], list[int]]]) -> It
         use_cache=False,
         logits_to_keep=longest + 1,
     )
-    logprobs = output.logits.float().log_softmax(-1)
-    for row, (_, response) in enumerate(asked):
+    for row, (_, response) in enumerate(asked):  # one by one: float32 logits of all of them are gigabytes
         targets = torch.tensor(response, dtype=torch.long, device=local.device)
-        before = logprobs[row, -len(response) - 1 : -1]
-        yield float(before.gather(1, targets[:, None]).sum()) if response else 0.0
+        before = output.logits[row, -len(response) - 1 : -1].float()
+        found = before.gather(1, targets[:, None])[:, 0] - before.logsumexp(-1)
+        yield float(found.sum()) if response else 0.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from rewards.errors import InputError, RunError, StorageError
+from rewards.errors import AutojError, InputError, RunError, StorageError
 from rewards.training.arguments import CHECKPOINTS
 from rewards.training.heap import freed_memory_kept
 from rewards.training.launch_settings import LaunchSettings
@@ -166,7 +166,7 @@ def run_trainer(
         if trainer.is_world_process_zero():
             finish_folder(output)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, AutojError):  # a judge that is lost is a ConnectionError, a missing file one of ours too
             raise
         raise StorageError(f"training stopped at a file: {error}. Free some space and resume") from error
     finally:

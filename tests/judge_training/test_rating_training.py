@@ -150,6 +150,15 @@ def test_what_cannot_be_learned_so_is_refused(tiny_model: Path, tmp_path: Path):
         train_judge(mixed(2, 0), mode="direct", protocol=hundred, **given)
 
 
+def test_ratings_are_never_packed(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ValueError, match="packing"):
+        JudgeTrainingSettings(loss_on="rating", packing=True)
+    monkeypatch.setattr("judge_training.train.packs", lambda wanted, attention: True)  # as with FlashAttention 2
+    settings = JudgeTrainingSettings(loss_on="rating", max_steps=1, batch_size=2, gradient_accumulation=1)
+    assert not train_judge(mixed(4, 0), model=str(tiny_model), output=tmp_path / "judge", settings=settings,
+                           mode="direct").packed  # fmt: skip
+
+
 @pytest.mark.parametrize("more", [{"loss_on": "verdict"}, {"batch_size": 1}])
 def test_ranking_needs_ratings_of_one_prompt_in_a_batch(more: dict):
     with pytest.raises(ValueError, match="rank_weight"):

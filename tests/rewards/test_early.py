@@ -12,10 +12,10 @@ import pytest
 
 from rewards.budget import FailureBudget
 from rewards.early import EarlyRatings
-from rewards.errors import JudgeUnavailableError
+from rewards.errors import FailureBudgetError, JudgeUnavailableError
 from rewards.judges.base import Question, RateItem
 from rewards.reward_function import AsyncJudgeReward
-from rewards.types import Candidate, Message, Prompt, Rating
+from rewards.types import Candidate, Message, Prompt, Rating, Unparsed
 from tests.rewards.test_reward_function import Reversed, by_text, judge
 
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Say r and a number."),))
@@ -86,6 +86,23 @@ def test_nothing_more_is_asked_once_the_rewards_are_given_up() -> None:
     given.close()  # type: ignore[attr-defined]  # a generator
     time.sleep(0.2)
     assert len(asked) <= 4
+
+
+def test_nothing_more_is_asked_once_the_budget_is_used_up() -> None:
+    asked: list[str] = []
+
+    def reply(question: Question) -> Any:
+        asked.append(question.responses[0])
+        time.sleep(0.01)
+        return Unparsed(reason="no_verdict", detail="")
+
+    early = EarlyRatings(judge(reply), 1)
+    budget = FailureBudget(limit=0.5, minimum=2)
+    with pytest.raises(FailureBudgetError) as held:
+        list(budget.watch(early.rate([item(f"r{number}", number) for number in range(1, 40)])))
+    time.sleep(0.2)
+    assert held.value
+    assert len(asked) <= 5
 
 
 @pytest.mark.parametrize("early", [0, 2])

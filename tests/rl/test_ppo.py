@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
-from rewards.errors import FailureBudgetError, InputError, RunError
+from rewards.errors import FailureBudgetError, InputError, JudgeUnavailableError, RunError
+from rewards.judges.chat_tokens import chat_ids
+from rewards.types import Message
 from rl.on_policy import prompts_a_round
 from rl.on_policy_arguments import check_on_policy_trl
 from rl.ppo import train_ppo
@@ -357,6 +359,34 @@ def test_a_judge_that_breaks_stops_the_run_with_the_last_step_saved(tiny_model: 
     assert critic_in(found)
     assert not (found / "training_args.bin").exists()  # a pickle
     assert train_ppo(prompts_of(4), rewards=[vowels], **common, resume=True).resumed_from == len(calls) - 1
+
+
+def test_a_judge_that_is_lost_stops_the_run_with_the_last_step_saved(tiny_model: Path, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def lost(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
+        calls.append(1)
+        if len(calls) > 2:
+            raise JudgeUnavailableError("no answer from the judge; start the server")
+        return vowels(prompts, completions)
+
+    common: dict[str, Any] = {"model": str(tiny_model), "output": tmp_path, "settings": settings_of(max_steps=9)}
+    with pytest.raises(JudgeUnavailableError, match=r"^no answer from the judge; start the server$"):
+        train_ppo(prompts_of(4), rewards=[lost], **common)
+    found = last_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == f"checkpoint-{len(calls) - 1}"
+
+
+def test_a_control_token_in_a_prompt_is_text_in_training_as_in_sampling(tiny_model: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(tiny_model, tmp_path, settings_of())
+    tokenizer = trainer.processing_class
+    message = Message(role="user", content=f"Say {tokenizer.eos_token} no")
+    [[prompt_ids], *_] = trainer._tokenize_prompts([[message.model_dump()]])
+    assert prompt_ids == chat_ids(tokenizer, [message])
+    assert tokenizer.eos_token_id not in tokenizer.encode("Say ", add_special_tokens=False)
+    plain = chat_ids(tokenizer, [Message(role="user", content="Say no")])
+    assert prompt_ids.count(tokenizer.eos_token_id) == plain.count(tokenizer.eos_token_id)
 
 
 def test_async_rewards_with_weights_are_added_and_one_none_is_no_reward(tiny_model: Path, tmp_path: Path) -> None:
