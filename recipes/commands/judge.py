@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recipes.commands.shortcut import engine_of, run_kind
 
-EXAMPLE = """autoj judge responses.jsonl --judge.model NAME --judge.mode critique --compare.design circular --output JUDGED
+EXAMPLE = """autoj judge responses.jsonl --judge.model NAME --judge.mode critique --compare.design circular
 --engine ray                   judge in the actors of a Ray cluster (--judge.ray.address auto, .max_actors 8, ...)
 --dry-run                      print judge calls, tokens, time and device-hours; writes nothing. With it:
 --probe N                      ask N questions now to measure the rate (4; 0 asks none)
