@@ -35,7 +35,6 @@ with freed_memory_kept():
     found["inside"] = new_pages()
     held = resident()
 found["given back"] = held - resident()
-found["after"] = new_pages()
 print(json.dumps(found))
 """
 
@@ -47,4 +46,3 @@ def test_freed_memory_is_used_again_inside_and_given_back_after() -> None:
     assert found["before"] > 32
     assert found["inside"] < 8
     assert found["given back"] > 32
-    assert found["after"] > 32
