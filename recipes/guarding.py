@@ -50,9 +50,7 @@ class Guard:
         with self._job.stage(f"guard_{step}", f"Guard: {len(self._prompts)} held-out prompts") as counts:
             folder.mkdir(parents=True, exist_ok=True)
             point = self._measure(step, policy, folder, self._recipe.guard.gold)
-            part = file.with_suffix(".part")
-            part.write_text(point.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            part.replace(file)
+            write_records(file, [point])
             counts.update({"proxy": point.proxy.value, "gold": point.gold.value, "kl": point.kl})
         self.points.append(point)
         write_records(self._job.run.guard, self.points)

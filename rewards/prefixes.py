@@ -9,7 +9,7 @@ def common_length(sequences: Collection[Sequence[int]]) -> int:
     """How many tokens all sequences share at their beginning; 0 of none."""
     length = 0
     for column in zip(*sequences, strict=False):
-        if any(token != column[0] for token in column):
+        if column.count(column[0]) < len(column):
             break
         length += 1
     return length

@@ -165,9 +165,9 @@ def run_trainer(
         _save(trainer, output)
         if trainer.is_world_process_zero():
             finish_folder(output)
+    except AutojError:  # some of them are OSErrors too: a full disk, a judge that is lost, a missing file
+        raise
     except OSError as error:
-        if isinstance(error, AutojError):  # a judge that is lost is a ConnectionError, a missing file one of ours too
-            raise
         raise StorageError(f"training stopped at a file: {error}. Free some space and resume") from error
     finally:
         bar.close()

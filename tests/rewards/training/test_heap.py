@@ -19,22 +19,23 @@ from rewards.training.heap import freed_memory_kept
 
 MIB = 1 << 20
 
-def new_pages():
-    # MiB of fresh pages that writing to a tensor of 64 MiB takes, after the same was done before.
+def new_pages(size):
+    # MiB of fresh pages that writing to a tensor of `size` MiB takes, after the same was done before.
     for _ in range(10):  # it need not be the same gap of the heap each time
-        torch.ones(64 * MIB, dtype=torch.uint8)
+        torch.ones(size * MIB, dtype=torch.uint8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(64 * MIB, dtype=torch.uint8)
+    torch.ones(size * MIB, dtype=torch.uint8)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() // MIB
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // MIB
 
-found = {"before": new_pages()}
+found = {"before": new_pages(64)}
 with freed_memory_kept():
-    found["inside"] = new_pages()
+    found["inside"] = new_pages(64)
     held = resident()
 found["given back"] = held - resident()
+found["after"] = new_pages(1024)  # more than any gap that was left in the heap
 print(json.dumps(found))
 """
 
@@ -46,3 +47,4 @@ def test_freed_memory_is_used_again_inside_and_given_back_after() -> None:
     assert found["before"] > 32
     assert found["inside"] < 8
     assert found["given back"] > 32
+    assert found["after"] > 32
