@@ -2,14 +2,20 @@
 
 A rating between two of the scale (a mean of several) is both of them in proportion, so that the mean of the
 distribution is the rating. Knows no trainer and imports no torch.
+
+What a judge cannot see in a response it guesses from its length, and then takes the longer one of two that are equally
+good. `length_penalty` teaches against that: a rating is lowered for every e-fold of length beyond its prompt's mean.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 from zlib import crc32
 
@@ -62,17 +68,26 @@ class RatedTokens:
 
 
 def rated_tokens(
-    examples: Sequence[JudgeExample], encoder: ChatEncoder, protocol: JudgeProtocol, *, catalog: Catalog | None = None
+    examples: Sequence[JudgeExample],
+    encoder: ChatEncoder,
+    protocol: JudgeProtocol,
+    *,
+    catalog: Catalog | None = None,
+    length_penalty: float = 0.0,
 ) -> list[RatedTokens]:
     """The examples in the tokens that the judge is read at.
+
+    length_penalty: points that a rating loses for every e-fold (2.7 times) of its response's characters over the
+    geometric mean of its prompt's responses, and gains below it.
 
     Raises InputError for an example of two responses or without a rating on the scale, for ratings that several
     beginnings of theirs tell apart, and where two examples' ratings are not the same tokens.
     """
     choices = rating_choices(protocol)
     asking, values = protocol.single, tuple(choices.values())
+    corrections = _length_corrections(examples, length_penalty)
     found: list[RatedTokens] = []
-    for example in examples:
+    for example, correction in zip(examples, corrections, strict=True):
         if example.rating is None:
             raise InputError(
                 f"expected a rating of one response with `loss_on: rating`, got none in example {example.id!r}; leave "
@@ -86,21 +101,33 @@ def rated_tokens(
                 f"expected ratings to be the same tokens after every question, but those of example {example.id!r} "
                 "differ: the tokenizer merges them with the text before; end answer_start so that it cannot"
             )
-        targets = shares(example.rating, values)
+        targets = shares(example.rating, values, correction)
         found.append(RatedTokens(example.id, example.prompt.id, tuple(tokens.context), targets, scale))
     return found
 
 
-def shares(rating: float, values: Sequence[float]) -> tuple[float, ...]:
+def shares(rating: float, values: Sequence[float], correction: float = 0.0) -> tuple[float, ...]:
     """How much of a rating each value of a scale (ascending) is: one of them all of it, or two neighbours.
+
+    correction: added to the rating; the sum is cut at the scale's ends.
 
     Raises InputError for a rating beyond the scale's ends.
     """
     if not values[0] <= rating <= values[-1]:
         raise InputError(f"expected a rating from {values[0]:g} to {values[-1]:g}, got {rating}")
+    rating = min(max(rating + correction, values[0]), values[-1])
     above = min(bisect_right(values, rating), len(values) - 1)
     part = (rating - values[above - 1]) / (values[above] - values[above - 1])
     return tuple(1 - part if place == above - 1 else part if place == above else 0.0 for place in range(len(values)))
+
+
+def _length_corrections(examples: Sequence[JudgeExample], penalty: float) -> list[float]:
+    lengths = [math.log(max(1, sum(map(len, example.responses)))) for example in examples]
+    of_prompt: dict[str, list[float]] = defaultdict(list)
+    for example, length in zip(examples, lengths, strict=True):
+        of_prompt[example.prompt.id].append(length)
+    means = {prompt: fmean(of_this) for prompt, of_this in of_prompt.items()}
+    return [penalty * (means[example.prompt.id] - length) for example, length in zip(examples, lengths, strict=True)]
 
 
 def _spine(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

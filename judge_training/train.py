@@ -185,7 +185,8 @@ def _tokens(
             raise InputError(
                 f"expected `mode: direct` with `loss_on: rating`, got {mode}: no critique would be learned"
             )
-        return rated_tokens(examples, ChatEncoder(tokenizer, protocol.chat), protocol, catalog=catalog)
+        encoder = ChatEncoder(tokenizer, protocol.chat)
+        return rated_tokens(examples, encoder, protocol, catalog=catalog, length_penalty=settings.length_penalty)
     return tokenize(examples, tokenizer, protocol, mode=mode, catalog=catalog, loss_on=settings.loss_on)
 
 

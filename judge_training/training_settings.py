@@ -35,6 +35,10 @@ class JudgeTrainingSettings(TrainingSettings):
     rank_weight: float = Field(default=0.0, ge=0.0)
     """With `loss_on: rating`, the weight of a ranking loss between the expected ratings of responses to one prompt;
     a batch then holds responses to one prompt."""
+    length_penalty: float = Field(default=0.0, ge=0.0)
+    """With `loss_on: rating`, against a judge that prefers the longer of two equally good responses: points that a
+    rating to learn loses for every e-fold (2.7 times) of its response's characters over the geometric mean of its
+    prompt's examples, and gains below it."""
     batch_by_length: bool = False
     """Examples of similar length in a batch, batches in an order drawn once: less padding; the same every epoch. With
     `rank_weight` those of one prompt, so that length does not tell which of them is better."""
@@ -60,4 +64,6 @@ class JudgeTrainingSettings(TrainingSettings):
                 "expected `loss_on: rating` and a batch_size of 2 or more with `rank_weight`: it compares the ratings "
                 "of a batch, which holds responses to one prompt"
             )
+        if self.length_penalty and self.loss_on != "rating":
+            raise ValueError("expected `loss_on: rating` with `length_penalty`: it changes ratings to learn")
         return self

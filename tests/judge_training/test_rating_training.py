@@ -42,6 +42,26 @@ def test_a_rating_beyond_the_scale_is_refused():
         shares(10.5, SCALE)
 
 
+def test_a_length_penalty_moves_ratings_about_their_prompts_mean_length(tiny_model: Path):
+    texts = ("a" * 10, "b" * 1000, "c" * 77)
+    examples = [rating(number, text=text) for number, text in enumerate(texts)]
+    shared = examples[0].prompt
+    examples = [
+        example.model_copy(update={"rating": 9.75, "prompt": prompt})
+        for example, prompt in zip(examples, (shared, shared, examples[2].prompt), strict=True)
+    ]
+    tokenizer, protocol = AutoTokenizer.from_pretrained(tiny_model), builtin_protocol()
+    encoder = ChatEncoder(tokenizer, protocol.chat)
+    plain = rated_tokens(examples, encoder, protocol)
+    assert [np.dot(row.targets, SCALE) for row in plain] == pytest.approx([9.75] * 3)
+    moved = rated_tokens(examples, encoder, protocol, length_penalty=0.5)
+    half = 0.5 * np.log(100) / 2  # from 10 and from 1,000 characters to 100, their geometric mean
+    wanted = [10, 9.75 - half, 9.75]  # cut at the scale's end; lower; a prompt's only response stays
+    assert [np.dot(row.targets, SCALE) for row in moved] == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="length_penalty"):
+        JudgeTrainingSettings(loss_on="verdict", length_penalty=0.3)
+
+
 def test_one_pass_reads_what_the_judge_reads(tiny_model: Path):
     """The distribution that is trained is the one that the finished judge gives, "10" and "1" told apart."""
     examples = [rating(number, text="some words " * (1 + 3 * number)) for number in range(4)]
