@@ -15,7 +15,7 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -99,7 +99,8 @@ def attach(policy: nn.Module, critic: Critic) -> None:
     """Hang the critic on the policy, whose forward can then give values too. Both trunks have `rl.response_states`.
 
     `policy(input_ids=…, attention_mask=…, shift_labels=…, response=T, fused_lm_head=True, values=True)` gives a
-    dictionary with log_probs, entropy and aux_loss as TRL's fused output layer does, and values, all (B, T).
+    dictionary with log_probs, entropy and aux_loss as TRL's fused output layer does, and values, all (B, T). With
+    `values="alone"` it holds the values and nothing else, and only the critic is asked (with its trunk).
     """
     policy.add_module(NAME, critic)
     inner = policy.forward
@@ -107,17 +108,18 @@ def attach(policy: nn.Module, critic: Critic) -> None:
 
     # generate() checks its keys against the forward's signature
     @functools.wraps(type(policy).forward)
-    def forward(self: nn.Module, *args: Any, values: bool = False, **kwargs: Any) -> Any:
+    def forward(self: nn.Module, *args: Any, values: bool | Literal["alone"] = False, **kwargs: Any) -> Any:
         if not values:
             return inner(*args, **kwargs)
+        asked = {name: kwargs[name] for name in ("input_ids", "attention_mask", "response")}
+        if values == "alone":
+            if critic.trunk is not None:
+                return {"values": critic(**asked)}
+            return {"values": critic.values(trunk(**asked, use_cache=False).last_hidden_state)}
         with _hidden_states(trunk) as hidden:
             output = inner(*args, **kwargs)
-        own = critic.trunk is not None
-        asked = (kwargs[name] for name in ("input_ids", "attention_mask", "response"))
-        found = critic(*asked) if own else critic.values(hidden[-1])
-        return {"log_probs": output.log_probs, "entropy": output.entropy, "aux_loss": output.aux_loss} | {
-            "values": found
-        }
+        found = critic(**asked) if critic.trunk is not None else critic.values(hidden[-1])
+        return {"log_probs": output.log_probs, "entropy": output.entropy, "aux_loss": output.aux_loss, "values": found}
 
     policy.forward = types.MethodType(forward, policy)
 

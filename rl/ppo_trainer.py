@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from trl import GRPOTrainer
@@ -148,24 +148,29 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
         }
 
     def _old(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities and values of the batch, (B, T), as they are before it is learned from."""
+        """Log-probabilities and values of the batch, (B, T), as they are before it is learned from.
+
+        Where the parent has asked the policy already, only the critic is asked.
+        """
+        known = batch.get("old_per_token_logps")
         found = []
         size = self.args.per_device_train_batch_size
         for start in range(0, len(batch["completion_ids"]), size):
             part = {key: batch[key][start : start + size] for key in _IDS}
-            output = self._forward(self.model, part)
-            found.append((output["log_probs"], output["values"]))
-        logps, values = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return logps, values
+            found.append(self._forward(self.model, part, values=True if known is None else "alone"))
+        logps = torch.cat([part["log_probs"] for part in found]) if known is None else known
+        return logps, torch.cat([part["values"] for part in found])
 
-    def _forward(self, model: torch.nn.Module, batch: Batch) -> dict[str, Any]:
+    def _forward(
+        self, model: torch.nn.Module, batch: Batch, *, values: Literal[True, "alone"] = True
+    ) -> dict[str, Any]:
         """Policy and critic on prompts with responses; log_probs, entropy and values are (B, T), over the response.
 
         Both are taken one position to the left of the token that they are about: the position that has seen all
         before it. The value there is that of the state before the token (Huang et al. 2024, arXiv 2403.17031).
         """
         with self.accelerator.autocast():
-            output: dict[str, Any] = model(**self._asked(batch), values=True)
+            output: dict[str, Any] = model(**self._asked(batch), values=values)
         return output
 
     def _asked(self, batch: Batch) -> Batch:

@@ -244,6 +244,26 @@ def test_a_batch_that_is_used_once_and_whole_needs_one_forward_pass(
     assert trainer_of(tiny_model, tmp_path, settings_of(**values)).one_forward is expected
 
 
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_a_policy_that_the_parent_has_asked_is_not_asked_again(kind: Any, tiny_model: Path, tmp_path: Path) -> None:
+    settings = settings_of(passes=2, batch_size=8, critic=CriticSettings(kind=kind, tuning="full"), temperature=0.7)
+    trainer = trainer_of(tiny_model, tmp_path, settings)
+    forward, asked = trainer.model.forward, []
+
+    def noted(*args: Any, **given: Any) -> Any:
+        asked.append(given.get("values", False) if "shift_labels" in given else "sampling")
+        return forward(*args, **given)
+
+    trainer.model.forward = noted
+    batch = batch_of(trainer)
+    learning = [what for what in asked if what != "sampling"]
+    assert learning == [False, "alone"], "the policy's log-probabilities once, then the values"
+    both = trainer._forward(trainer.model, batch)
+    mask = batch["loss_mask"]
+    assert torch.equal(both["log_probs"][mask], batch["old_per_token_logps"][mask])
+    torch.testing.assert_close(both["values"][mask], batch["old_values"][mask], rtol=0, atol=1e-6)
+
+
 def test_the_gradient_of_the_whole_loss_is_that_of_finite_differences(tiny_model: Path, tmp_path: Path) -> None:
     settings = settings_of(batch_size=8, critic=CriticSettings(kind="shared"), value_clip=None, whiten=False)
     trainer = trainer_of(tiny_model, tmp_path, settings)

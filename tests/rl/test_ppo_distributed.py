@@ -96,6 +96,20 @@ def test_two_processes_train_save_and_go_on(strategy: Strategy, tiny_model: Path
         torch.testing.assert_close(weight, critic[name])
 
 
+@needs_deepspeed
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_a_critic_in_parts_is_asked_alone_as_a_whole_one_is(kind: Any, tiny_model: Path, tmp_path: Path) -> None:
+    """With two passes over a batch the policy's old log-probabilities are there, and only values are computed."""
+    found = []
+    for strategy in ("ddp", "zero3"):
+        (folder := tmp_path / strategy).mkdir()
+        job = job_of(tiny_model, folder / "policy", strategy, passes=2)
+        job["settings"]["critic"]["kind"] = kind
+        together(job, folder)
+        found.append(losses_in(folder / "policy"))
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
 @pytest.mark.parametrize("strategy", ["ddp", pytest.param("zero3", marks=needs_deepspeed)])
 def test_a_judge_that_breaks_on_one_process_stops_both_with_a_checkpoint(
     strategy: Strategy, tiny_model: Path, tmp_path: Path
