@@ -10,6 +10,7 @@ correlation within a prompt, the mean reference rating of the response rated hig
 equally good ones is rated higher.
 
 Every answer is kept in the output folder and not asked again. Results: results.json there, and Markdown on the screen.
+`--beside FILE` takes the judges that are not asked now from an earlier results.json of the same rows.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.judge_sets import SETS, JudgedSet, rows_of
+from benchmarks.machine import machine
 from judge_training.data.decontaminate import TestPrompts
 from judge_training.examples import read_examples
 from judge_training.pair_sets import compare_items, judged_pairs, read_pair_set
@@ -46,7 +49,13 @@ def main() -> int:
     if options.trained_on is not None:
         prompts = {one.prompt.messages[-1].content for one in read_examples(options.trained_on)}
         trained_on = TestPrompts({"training": prompts})
+    earlier = json.loads(options.beside.read_text(encoding="utf-8"))["sets"] if options.beside else {}
     found: dict[str, Any] = {}
+    written = {
+        "command": shlex.join(["python", "-m", "benchmarks.judge_table", *sys.argv[1:]]),
+        "machine": machine("torch", "transformers", "peft"),
+        "sets": found,
+    }
     for one in SETS:
         rows, dropped = rows_of(one, data, limit=options.limit, trained_on=trained_on)
         if not rows:
@@ -55,7 +64,8 @@ def main() -> int:
         path = options.output / "sets" / f"{_slug(one)}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_records(path, rows)
-        found[one.name] = {"kind": one.kind, "labels": one.labels, "trained_on": dropped, "judges": {}}
+        before = earlier.get(one.name, {}).get("judges", {})
+        found[one.name] = {"kind": one.kind, "labels": one.labels, "trained_on": dropped, "judges": dict(before)}
         for name in options.judges:
             measure = _pairs if one.kind == "pairs" else _ratings
             judge = _judge(name, options)
@@ -63,8 +73,11 @@ def main() -> int:
             kept.mkdir(parents=True, exist_ok=True)
             found[one.name]["judges"][name] = measure(judge, path, kept)
         found[one.name] |= _floors(one, path)
-        (options.output / "results.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(_markdown(found, options.judges))
+        if len({asked["n"] for asked in found[one.name]["judges"].values()}) > 1:
+            sys.exit(f"{one.name}: --beside has answers to other rows; give its --limit and --trained-on")
+        (options.output / "results.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    judges = {name: None for one in found.values() for name in one["judges"]}
+    print(_markdown(found, list(judges)))
     return 0
 
 
@@ -75,6 +88,7 @@ def _options() -> argparse.Namespace:
         "--limit", type=int, default=100, help="pairs, or prompts with their rated responses, of a set"
     )
     parser.add_argument("--judges", nargs="+", choices=list(JUDGES), default=list(JUDGES))
+    parser.add_argument("--beside", type=Path, help="earlier results, for the judges that are not asked now")
     parser.add_argument("--adapter", help="another folder in place of autoj-mini")
     parser.add_argument("--output", type=Path, default=Path("runs/judge_table"))
     return parser.parse_args()
@@ -194,7 +208,8 @@ def _markdown(found: dict[str, Any], judges: Sequence[str]) -> str:
     rated = [_head("ratings (labels)", "n", "length", "judge", "Spearman within", "Best-of-N", "longer at equal %")]
     for name, one in found.items():
         for judge in judges:
-            got = one["judges"][judge]
+            if (got := one["judges"].get(judge)) is None:
+                continue
             first = f"{name} ({one['labels']})" if judge == judges[0] else ""
             if one["kind"] == "pairs":
                 cells = [_cell(got[key], scale) for key, _, scale in columns]

@@ -17,6 +17,7 @@ from rewards.training.distributed import joined
 from rewards.training.launch_settings import LaunchSettings
 from rewards.types import Record
 from rl.training import (
+    CHAT_TEMPLATE,
     PolicyKind,
     TrainingJob,
     TrainingResult,
@@ -132,4 +133,4 @@ def _trainer_class(kind: PolicyKind) -> type[Any]:
 def _dataset(rows: list[Row]) -> Any:
     from datasets import Dataset
 
-    return Dataset.from_list(rows)
+    return Dataset.from_list([row | {"chat_template_kwargs": CHAT_TEMPLATE} for row in rows])

@@ -16,13 +16,11 @@ from pydantic import JsonValue
 from rewards.errors import InputError
 from rewards.judges.config import Dtype
 from rewards.training.arguments import FIXED, OURS, check_options, common_arguments, refusals
+from rl.training import CHAT_TEMPLATE
 from rl.training_settings import GRPOSettings, PPOSettings, RLOOSettings
 
 Kind: TypeAlias = Literal["ppo", "grpo", "rloo"]
 Settings: TypeAlias = PPOSettings | GRPOSettings | RLOOSettings
-
-CHAT_TEMPLATE = {"sanitize_control_tokens": True}
-"""A prompt that holds the text of a control token does not end its own turn; sampling and measuring do the same."""
 
 _OURS = OURS | {
     "epsilon": "clip",
