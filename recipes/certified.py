@@ -3,6 +3,7 @@
 It is looked at before anything is sampled, since a run that stops for want of it after hours has wasted them: the
 judge is loaded once for its digest and let go again. Without `allow_uncertified` a judge that nobody measured is
 refused, and so is the certificate of other weights, another protocol, mode or decoding. What it says is not judged.
+A calibration map is looked at likewise.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from recipes.job import Job
-from recipes.schema import OnPolicyRecipe, TrainingRecipe
+from recipes.schema import JudgeRecipe, OnPolicyRecipe, Recipe, SamplingRecipe, TrainingRecipe
+from rewards.calibration import CalibrationMap
 from rewards.certificate import JudgeCertificate, check_certificate, find_certificate
 from rewards.errors import InputError
 from rewards.judges.base import JudgeCard
@@ -39,6 +41,21 @@ def require_certificate(job: Job, recipe: TrainingRecipe | OnPolicyRecipe) -> No
     from rewards.judges.load import load_judge
 
     check_certificate(path, load_judge(recipe.judge)).save(job.run.certificate)
+
+
+def check_calibration(recipe: Recipe) -> None:
+    """See that the map of a recipe's rewards, where it has one, is there and is of its judge's ratings.
+
+    Raises MissingFileError, or InputError for what is no such map.
+    """
+    if not isinstance(recipe, SamplingRecipe | JudgeRecipe | OnPolicyRecipe) or recipe.reward.calibration is None:
+        return
+    found = CalibrationMap.load(recipe.reward.calibration)
+    found.check_kind("rating")
+    if found.judge:
+        from rewards.judges.load import load_judge
+
+        found.check_judge(load_judge(recipe.judge).card.digest)
 
 
 def note_certificate(run: RunFolder, judge: JudgeSettings, named: Path | None = None) -> None:

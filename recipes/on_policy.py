@@ -18,6 +18,7 @@ from recipes.job import Job
 from recipes.schema import GRPORecipe, OnPolicyRecipe, PPORecipe, RLOORecipe
 from recipes.watched_policies import StoredPolicy, TrainedPolicy
 from rewards.budget import FailureBudget
+from rewards.calibration import CalibrationMap
 from rewards.judges.generative import GenerativeJudge
 from rewards.judges.load import load_judge
 from rewards.reward_function import RECENT, AsyncJudgeReward, JudgeReward
@@ -63,6 +64,7 @@ def judge_reward(run: RunFolder, recipe: Recipe) -> JudgeReward | FormattedRewar
     more: dict[str, Any] = {
         "compare": reward.compare,
         "budget": budget,
+        "calibration": None if reward.calibration is None else CalibrationMap.load(reward.calibration),
         "rescale": reward.rescale,
         "length": reward.length,
     }

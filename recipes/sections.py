@@ -80,6 +80,8 @@ class RewardSettings(Settings):
 
     source: Literal["ratings", "win_rate", "bradley_terry"] = "ratings"
     """From ratings, or from comparisons (which then need a design)."""
+    calibration: Path | None = None
+    """With ratings: a map from them to people's ratings, as `autoj evaluate-judge calibration --save` writes it."""
     rescale: tuple[float, float] | None = None
     """Bounds of the judge's scale that become 0 and 1; null leaves ratings as they are."""
     centre: bool = False
@@ -92,6 +94,12 @@ class RewardSettings(Settings):
     """With ratings and comparisons: order candidates that were rated equal by their comparisons, within this width."""
     soft: bool = False
     """Bradley-Terry on verdict probabilities instead of verdicts."""
+
+    @model_validator(mode="after")
+    def _calibrates_ratings(self) -> Self:
+        if self.calibration is not None and self.source != "ratings":
+            raise ValueError("expected calibration only with `source: ratings`, since the map is of ratings")
+        return self
 
 
 class EvaluationSettings(Settings):
@@ -165,6 +173,8 @@ class OnlineRewardSettings(Settings):
 
     compare: Literal["circular", "anchor", "all"] | None = None
     """Strengths from comparisons of the responses to one prompt, in both orders; null: ratings."""
+    calibration: Path | None = None
+    """A map from the judge's ratings to people's, as `autoj evaluate-judge calibration --save` writes it."""
     rescale: tuple[float, float] | None = None
     """Bounds of the judge's scale that become 0 and 1; null leaves ratings as they are."""
     length: LengthTerm | None = None
@@ -174,8 +184,10 @@ class OnlineRewardSettings(Settings):
 
     @model_validator(mode="after")
     def _ratings_have_units(self) -> Self:
-        if self.compare is not None and (self.rescale is not None or self.length is not None):
-            raise ValueError("expected rescale and length only without compare, since they are in rating points")
+        if self.compare is not None and any(one is not None for one in (self.calibration, self.rescale, self.length)):
+            raise ValueError(
+                "expected calibration, rescale and length only without compare, since they are in rating points"
+            )
         return self
 
 

@@ -259,11 +259,13 @@ def _rewards(
     comparisons: Sequence[Comparison],
 ) -> list[Reward | Unscored]:
     if settings.source == "ratings":
+        from rewards.calibration import CalibrationMap
         from rewards.ratings import rewards_from_ratings
 
         scored = rewards_from_ratings(
             judgments,
             candidates={candidate.id: candidate for candidate in candidates},
+            calibration=None if settings.calibration is None else CalibrationMap.load(settings.calibration),
             rescale=settings.rescale,
             centre=settings.centre,
             clip=settings.clip,

@@ -63,19 +63,28 @@ class CalibrationMap(Record):
 
     def apply_rating(self, rating: Rating) -> float:
         """The calibrated expected rating; raises InputError unless the map is of ratings."""
-        self._check("rating")
+        self.check_kind("rating")
         return self.apply(rating.score)
 
     def apply_verdict(self, probabilities: VerdictProbabilities) -> VerdictProbabilities:
         """The same probability of a tie, and the rest shared out anew; raises InputError unless of probabilities."""
-        self._check("probability")
+        self.check_kind("probability")
         decided = probabilities.first + probabilities.second
         if decided <= 0:
             return probabilities
         first = decided * self.apply(probabilities.first / decided)
         return probabilities.model_copy(update={"first": first, "second": max(0.0, decided - first)})
 
-    def _check(self, kind: CalibrationKind) -> None:
+    def check_judge(self, digest: str) -> None:
+        """Raise InputError where the map is known to be of another judge than that of the digest."""
+        if self.judge and digest and self.judge != digest:
+            raise InputError(
+                f"expected a calibration map of the judge {digest[:12]}, got one of {self.judge[:12]}: other weights, "
+                "protocol, mode or decoding. Fit one with `autoj evaluate-judge calibration --save FILE`"
+            )
+
+    def check_kind(self, kind: CalibrationKind) -> None:
+        """Raise InputError for a map of the other kind."""
         if self.kind != kind:
             raise InputError(f"expected a calibration map of kind {kind!r}, got one of kind {self.kind!r}")
 

@@ -1,9 +1,10 @@
-"""Ratings -> rewards: rescale, centre within a prompt, clip, and a length term, each kept as a part.
+"""Ratings -> rewards: calibrate, rescale, centre within a prompt, clip, and a length term, each kept as a part.
 
 Design decisions. A reward's value is the sum of its parts, so that anybody can see what shaped it and undo it:
 
     rating       the rating written (the most probable one), rescaled where asked
     expectation  from that rating to the mean of the judge's distribution, where it gave one
+    calibration  from there to what people say where the judge says that, by a map that was fitted to their labels
     centre       less the mean over the prompt's scored candidates
     clip         what the bound took off (towards zero)
     length       the length term
@@ -11,7 +12,7 @@ Design decisions. A reward's value is the sum of its parts, so that anybody can 
 A judgment that could not be read becomes `Unscored` with the judge's reason and takes no part in any mean.
 Everything goes by id: the order of the input changes nothing, and the output is sorted by prompt and candidate.
 
-This module does not calibrate against people, asks no judge and does no I/O.
+This module fits no map, asks no judge and does no I/O.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from rewards.calibration import CalibrationMap
 from rewards.errors import InputError
 from rewards.types import Candidate, Judgment, Rating, Record, Reward, Unparsed, Unscored, Verdict
 
-RATING_PARTS = ("rating", "expectation")
-"""The parts that come from the judge; all others shape the reward."""
+RATING_PARTS = ("rating", "expectation", "calibration")
+"""The parts that say what the judge found; all others shape the reward."""
 NOT_JUDGED = "not_judged"
 
 
@@ -46,7 +48,7 @@ class LengthTerm(Record):
 
 
 def unshaped(reward: Reward) -> float:
-    """What the judge said, rescaled: the reward without centring, clipping and length term."""
+    """What the judge said, calibrated and rescaled: the reward without centring, clipping and length term."""
     return sum(value for name, value in reward.parts.items() if name in RATING_PARTS)
 
 
@@ -63,6 +65,7 @@ def rewards_from_ratings(
     judgments: Iterable[Judgment],
     *,
     candidates: Mapping[str, Candidate] | None = None,
+    calibration: CalibrationMap | None = None,
     rescale: tuple[float, float] | None = None,
     centre: bool = False,
     clip: float | None = None,
@@ -70,15 +73,26 @@ def rewards_from_ratings(
 ) -> list[Reward | Unscored]:
     """One `Reward` or `Unscored` for every candidate, sorted by prompt and candidate id.
 
-    `rescale` is the judge's scale (low, high), mapped to 0..1; `centre` subtracts the prompt's mean over scored
-    candidates; `clip` bounds the absolute value of the rating after that. `candidates` by id are needed for
-    `length`; when given, one that has no judgment is `Unscored` with "not_judged". The variance is the judge's, in
-    squared units of the rescaled rating. Where clipping acts, the sum of parts meets the bound up to rounding.
+    `calibration` maps ratings to those of the people it was fitted to. `rescale` is the judge's scale (low, high),
+    mapped to 0..1; `centre` subtracts the prompt's mean over scored candidates; `clip` bounds the absolute value of
+    the rating after that. `candidates` by id are needed for `length`; when given, one that has no judgment is
+    `Unscored` with "not_judged". The variance is the judge's, not calibrated, in squared units of the rescaled
+    rating. Where clipping acts, the sum of parts meets the bound up to rounding.
 
-    Raises InputError for a verdict, for two judgments of one candidate, for a rating off `rescale`, and for a
-    candidate that is unknown or has no length when these are needed.
+    Raises InputError for a verdict, for two judgments of one candidate, for a rating off `rescale`, for a map of
+    verdicts, of another judge or that leaves `rescale`, and for a candidate that is unknown or has no length when
+    these are needed.
     """
     scale = _checked_scale(rescale)
+    if (
+        calibration is not None
+        and scale is not None
+        and not scale[0] <= calibration.y[0] <= calibration.y[-1] <= scale[1]
+    ):
+        raise InputError(
+            f"expected a calibration map within rescale {scale[0]:g} to {scale[1]:g}, got one that says "
+            f"{calibration.y[0]:g} to {calibration.y[-1]:g}; give rescale the scale of its labels"
+        )
     if clip is not None and not clip > 0:
         raise InputError(f"expected clip > 0, got {clip}")
     if length is not None and candidates is None:
@@ -88,7 +102,7 @@ def rewards_from_ratings(
     judged = _by_candidate(judgments)
     for candidate_id, judgment in judged.items():
         _check_known(judgment, candidate_id, candidates)
-        one = _raw(judgment, candidate_id, scale)
+        one = _raw(judgment, candidate_id, scale, calibration)
         if isinstance(one, Reward):
             by_prompt[one.prompt_id].append(one)
         else:
@@ -142,8 +156,10 @@ def _check_known(judgment: Judgment, candidate_id: str, candidates: Mapping[str,
         )
 
 
-def _raw(judgment: Judgment, candidate_id: str, scale: tuple[float, float] | None) -> Reward | Unscored:
-    """The judge's rating, rescaled and not shaped."""
+def _raw(
+    judgment: Judgment, candidate_id: str, scale: tuple[float, float] | None, calibration: CalibrationMap | None
+) -> Reward | Unscored:
+    """The judge's rating, calibrated, rescaled and not shaped."""
     outcome = judgment.outcome
     if isinstance(outcome, Verdict):
         raise _not_a_rating(judgment)
@@ -158,6 +174,9 @@ def _raw(judgment: Judgment, candidate_id: str, scale: tuple[float, float] | Non
     parts = {"rating": rating}
     if outcome.expected is not None:
         parts["expectation"] = score - rating
+    if calibration is not None:
+        calibration.check_judge(judgment.judge)
+        parts["calibration"] = (calibration.apply_rating(outcome) - outcome.score) / span
     return Reward(
         candidate_id=candidate_id,
         prompt_id=judgment.prompt_id,

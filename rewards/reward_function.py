@@ -21,6 +21,7 @@ from typing import Any, Literal, Self, TypeAlias
 from pydantic import ValidationError
 
 from rewards.budget import FailureBudget
+from rewards.calibration import CalibrationMap
 from rewards.designs import pairs_for
 from rewards.early import EarlyRatings
 from rewards.errors import InputError
@@ -55,6 +56,7 @@ class JudgeReward:
     the group; None for the whole group when too many orders disagree to put it on one scale. A group is what one
     process has in one call: keep the batch of a process a multiple of `num_generations`.
     budget: stops the training with FailureBudgetError; by default 5% of the last 512 judgments may fail.
+    calibration: a map from the judge's ratings to people's (`autoj evaluate-judge calibration --save`).
     rescale: the judge's scale (low, high), mapped to 0..1; None keeps rating points.
     length: a length term that is added as in `rewards.ratings`; its tokens are TRL's `completion_ids`. Its mean is
     over the completions of a prompt in one call.
@@ -74,16 +76,22 @@ class JudgeReward:
         *,
         compare: GroupDesign | None = None,
         budget: FailureBudget | None = None,
+        calibration: CalibrationMap | None = None,
         rescale: tuple[float, float] | None = None,
         name: str = "judge",
         length: LengthTerm | None = None,
     ) -> None:
-        if compare is not None and (rescale is not None or length is not None):
-            raise InputError("expected rescale and length only without compare, since they are in rating points")
+        if compare is not None and any(one is not None for one in (calibration, rescale, length)):
+            raise InputError(
+                "expected calibration, rescale and length only without compare, since they are in rating points"
+            )
+        if calibration is not None:
+            calibration.check_judge(judge.card.digest)
         self.judge = judge
         self._compare = compare
         self.budget = budget or FailureBudget(window=RECENT)
         self.__name__ = name
+        self._calibration = calibration
         self._rescale = rescale
         self._length = length
 
@@ -117,7 +125,11 @@ class JudgeReward:
         judgments = {judgment.candidate_ids[0]: judgment for judgment in judged}
         candidates = {item.candidate.id: item.candidate for item in items}
         found = rewards_from_ratings(
-            judgments.values(), candidates=candidates, rescale=self._rescale, length=self._length
+            judgments.values(),
+            candidates=candidates,
+            calibration=self._calibration,
+            rescale=self._rescale,
+            length=self._length,
         )
         return found, judgments
 

@@ -8,11 +8,13 @@ import pytest
 from recipes.cli import main
 from recipes.jobs import run_recipe
 from recipes.loading import load_recipe
+from recipes.stages import SCORED
+from rewards.calibration import CalibrationMap
 from rewards.errors import InputError
-from rewards.jsonl import read_records
+from rewards.jsonl import read_records, write_records
 from rewards.judges.base import Judge
 from rewards.judges.config import JudgeSettings
-from rewards.types import Candidate, Comparison, Judgment, Pair, Prompt
+from rewards.types import Candidate, Comparison, Judgment, Pair, Prompt, Rating, Reward
 from rl.results import BestOfNCurve, Evaluation
 from rl.run_folder import RunFolder
 
@@ -138,6 +140,35 @@ def test_sample_judge_select_and_review_as_separate_commands(
     assert json.loads(capsys.readouterr().out)["ratings"]["n"] == len(ratings)
     assert main(["show", str(judged)]) == 0
     assert main(["report", str(judged)]) == 0
+
+
+def test_a_run_takes_the_map_that_the_evaluation_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge = ["--judge.backend", "scripted", "--judge.rule", "longer", "--judge.mode", "critique"]
+    rows = [{"prompt": f"q{n // 4}", "text": "long " * (1 + n % 4), "reward": 1 + 2 * (n % 4)} for n in range(40)]
+    data, curve = tmp_path / "rated.jsonl", tmp_path / "map.json"
+    write_records(data, rows)
+    fit = ["evaluate-judge", "calibration", "--kind", "ratings", "--data", str(data), "--columns.response", "text"]
+    assert main([*fit, *judge, "--output", str(tmp_path / "asked"), "--save", str(curve)]) == 0
+    words = ["run", "filter/tiny", *judge, "--track.mode", "off", "--reward.calibration", str(curve)]
+    assert main([*words, "--output", str(tmp_path / "run")]) == 0
+    run, people = RunFolder(tmp_path / "run"), CalibrationMap.load(curve)
+    said = {one.candidate_ids[0]: one.outcome for one in read_records(run.judgments, Judgment)}
+    rewards = [one for one in read_records(run.rewards, SCORED) if isinstance(one, Reward)]
+    assert rewards
+    for one in rewards:
+        rating = said[one.candidate_id]
+        assert isinstance(rating, Rating)
+        assert one.value == pytest.approx((people.apply_rating(rating) - 1) / 9)
+    capsys.readouterr()
+    # Another judge's map, and one that is not there, stop a run before it has a folder.
+    other = ["--judge.rule", "shorter", "--output", str(tmp_path / "other")]
+    assert main([*words, *other]) == 2
+    assert "expected a calibration map of the judge" in capsys.readouterr().err
+    assert main([*words, "--reward.calibration", str(tmp_path / "none"), "--output", str(tmp_path / "other")]) == 2
+    assert "expected a calibration map at" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+    assert main(["check", "filter/tiny", "--reward.source", "win_rate", "--reward.calibration", str(curve)]) == 2
+    assert "only with `source: ratings`" in capsys.readouterr().err
 
 
 def test_a_recipe_of_one_process_refuses_several(

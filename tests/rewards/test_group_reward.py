@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rewards.budget import FailureBudget
+from rewards.calibration import CalibrationMap
 from rewards.errors import FailureBudgetError, InputError
 from rewards.judges.base import Question
 from rewards.judges.generative import GenerativeJudge
@@ -97,6 +98,8 @@ def test_a_broken_judge_stops_the_training():
 def test_rating_points_are_no_strengths():
     with pytest.raises(InputError, match="compare"):
         reward(rescale=(1, 10))
+    with pytest.raises(InputError, match="calibration"):
+        reward(calibration=CalibrationMap(kind="rating", x=(1,), y=(1,), n=1))
 
 
 def test_a_server_is_waited_for():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewards.calibration import CalibrationMap
 from rewards.errors import InputError
 from rewards.ratings import LengthTerm, rating_level, rewards_from_ratings, unshaped
 from rewards.types import Candidate, Judgment, Rating, Reward, Unparsed, Unscored, Verdict
@@ -54,6 +55,20 @@ def test_rescale_takes_the_scale_to_unit_interval_and_variance_with_it() -> None
     assert rewards["c"].value == pytest.approx(0.5)
     assert rewards["c"].variance == pytest.approx(8.1 / 81)
     assert rewards["a"].variance is None
+
+
+def test_a_calibration_map_is_a_part_between_the_judge_and_the_shaping() -> None:
+    people = CalibrationMap(kind="rating", x=(1, 5, 10), y=(2, 3, 8), n=30)
+    judgments = [rated("a", 5.0), rated("b", 8.0, expected=7.5), failed("c")]
+    scored = rewards_from_ratings(judgments, calibration=people, rescale=(1, 10))
+    rewards = by_id(scored)
+    assert rewards["a"].value == pytest.approx((3 - 1) / 9)
+    assert rewards["b"].value == unshaped(rewards["b"]) == pytest.approx((5.5 - 1) / 9)
+    assert rewards["b"].parts == pytest.approx({"rating": 7 / 9, "expectation": -0.5 / 9, "calibration": -2 / 9})
+    assert rating_level(rewards["b"]) == pytest.approx(7 / 9)
+    assert [one.candidate_id for one in scored if isinstance(one, Unscored)] == ["c"]
+    centred = by_id(rewards_from_ratings(judgments, calibration=people, centre=True))
+    assert centred["a"].value == pytest.approx(-1.25)
 
 
 def test_centre_then_clip() -> None:
@@ -129,6 +144,17 @@ def verdict() -> Judgment:
         ([rated("a", 11.0)], {"rescale": (1, 10)}, "from 1 to 10, got 11"),
         ([rated("a", 1.0)], {"rescale": (10, 1)}, "low < high"),
         ([rated("a", 1.0)], {"clip": 0.0}, "clip > 0"),
+        ([rated("a", 1.0)], {"calibration": CalibrationMap(kind="probability", x=(0,), y=(0,), n=1)}, "kind 'rating'"),
+        (
+            [rated("a", 1.0)],
+            {"calibration": CalibrationMap(kind="rating", x=(1,), y=(0.5,), n=1), "rescale": (1, 10)},
+            "within rescale 1 to 10, got one that says 0.5 to 0.5",
+        ),
+        (
+            [rated("a", 1.0).model_copy(update={"judge": "0123456789abcdef"})],
+            {"calibration": CalibrationMap(kind="rating", x=(1,), y=(1,), n=1, judge="fedcba")},
+            "of the judge 0123456789ab, got one of fedcba",
+        ),
         ([rated("a", 1.0)], {"length": LengthTerm(weight=1)}, "expected candidates with a length term"),
         ([rated("a", 1.0)], {"candidates": {}}, "unknown 'a'"),
         ([rated("a", 1.0)], {"candidates": {"a": candidate("a", "x", prompt="q")}}, "to be of prompt 'q'"),

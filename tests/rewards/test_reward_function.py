@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from rewards.budget import FailureBudget
+from rewards.calibration import CalibrationMap
 from rewards.errors import FailureBudgetError, InputError
 from rewards.judges.base import CompareItem, JudgeCard, Question, RateItem
 from rewards.judges.generative import GenerativeJudge
@@ -120,6 +121,13 @@ def test_rescale_and_length_are_parts_of_the_reward() -> None:
     )  # fmt: skip
     assert found == [5.0, 4.0]
     assert logged["judge/length_term"] == -0.5
+
+
+def test_a_calibration_map_is_of_this_judge() -> None:
+    people = CalibrationMap(kind="rating", x=(1, 10), y=(3, 5), n=30)
+    assert called(JudgeReward(judge(by_text), calibration=people), "r1", "r10") == [3.0, 5.0]
+    with pytest.raises(InputError, match="got one of abc"):
+        JudgeReward(judge(by_text), calibration=people.model_copy(update={"judge": "abc"}))
 
 
 def test_tells_trl_what_the_mean_hides() -> None:
