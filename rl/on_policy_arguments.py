@@ -37,7 +37,11 @@ _OWN: dict[Kind, dict[str, str]] = {
     "grpo": {"beta": "beta", "loss_type": "loss_type", "scale_rewards": "scale_rewards"},
     "rloo": {"beta": "beta", "normalize_advantages": "normalize_advantages"},
 }
-_FIXED = FIXED | {"disable_dropout": "the job: dropout is off", "reward_weights": "the `reward` section"}
+_FIXED = FIXED | {
+    "disable_dropout": "the job: dropout is off",
+    "reward_weights": "the `reward` section",
+    "chat_template_kwargs": "the job: prompts are asked in the same words in training, sampling and measuring",
+}
 _PPO_LOSS = (
     "loss_type",
     "scale_rewards",
@@ -96,7 +100,6 @@ def on_policy_arguments(
     Raises InputError for a batch of one response, which cannot be compared, and as `check_on_policy_trl` does.
     """
     extra = check_on_policy_trl(kind, trl)
-    extra["chat_template_kwargs"] = {**CHAT_TEMPLATE, **(extra.get("chat_template_kwargs") or {})}
     common = common_arguments(settings, output, dtype=dtype)
     del common["max_length"]  # prompts are checked before, responses have max_new_tokens
     responses = settings.responses_per_prompt
@@ -113,6 +116,7 @@ def on_policy_arguments(
         "top_k": 0,
         # Old and new log-probabilities must be of one model (Huang et al. 2024, arXiv 2403.17031, detail 7).
         "disable_dropout": True,
+        "chat_template_kwargs": CHAT_TEMPLATE,
         "shuffle_dataset": False,
         "reward_weights": weights,
     }

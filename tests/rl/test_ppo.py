@@ -458,11 +458,15 @@ def test_what_cannot_be_used_is_refused(tiny_model: Path, tmp_path: Path) -> Non
     with pytest.raises(ValidationError, match="holds out nothing"):
         settings_of(eval_fraction=0.1)
     with pytest.raises(InputError) as caught:
-        check_on_policy_trl("ppo", {"beta": 0.1, "loss_type": "grpo", "top_pp": 0.9, "use_vllm": False})
+        check_on_policy_trl(
+            "ppo",
+            {"beta": 0.1, "loss_type": "grpo", "top_pp": 0.9, "use_vllm": False, "chat_template_kwargs": {"a": 1}},
+        )
     message = str(caught.value)
     assert "beta: set `kl.coefficient`" in message
     assert "loss_type: this is set by the job: the loss is PPO's" in message
     assert "did you mean top_p?" in message
+    assert "chat_template_kwargs: this is set by the job" in message
     assert "use_vllm" not in message
 
 
