@@ -15,7 +15,8 @@ from markupsafe import Markup
 from pydantic import JsonValue
 
 from judge_training.tables import Table
-from rewards.page import page_environment, write_page
+from rewards.documents import write_text
+from rewards.page import page_environment
 
 TEMPLATE = "evaluation_page.html"
 
@@ -59,5 +60,5 @@ def write_evaluation_page(path: Path, sheets: Sequence[Sheet], *, about: Mapping
     template = page_environment(Path(__file__).parent).get_template(TEMPLATE)
     pictures = [[(figure.caption, figure.draw()) for figure in sheet.figures] for sheet in sheets]
     title = ", ".join(dict.fromkeys(sheet.title for sheet in sheets))
-    write_page(path, template.stream(title=title, sheets=list(zip(sheets, pictures, strict=True)), about=about))
+    write_text(path, template.stream(title=title, sheets=list(zip(sheets, pictures, strict=True)), about=about))
     return path

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from recipes.loading import differing_keys, recipe_digest
 from recipes.schema import Recipe
+from rewards.documents import write_json
 from rewards.errors import AutojError, InputError
 from rl.run_folder import RunFolder, StageRecord
 from rl.tracking import Tracker
@@ -131,9 +132,7 @@ def _note_recipe(run: RunFolder, recipe: Recipe) -> None:
         "recipe": recipe.model_dump(mode="json"),
         "versions": library_versions(),
     }
-    part = run.recipe.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(run.recipe)
+    write_json(run.recipe, content)
 
 
 def _empty(run: RunFolder) -> None:

@@ -20,6 +20,7 @@ from recipes.job import Job, console
 from recipes.judge_recipes import TrainJudgeRecipe
 from recipes.learning_stages import trained_policy, training_counts
 from recipes.stages import OpenedJudge, rate_candidates
+from rewards.documents import write_json
 from rewards.errors import InputError
 from rewards.jsonl import write_records
 from rewards.judges.base import CompareItem, RateItem
@@ -109,7 +110,7 @@ def measure_judge(
         del judge
         _free_memory()
         path = job.run.path / f"answers_{when}.json"
-        path.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_json(path, found)
         counts.update(found.model_dump(include={"asked", "parsed", "verdicts", "verdicts_right"}))
         counts.update(parse_rate=found.parse_rate)
         measured = {"rating_error": found.rating_error, "rank_correlation": found.rank_correlation}

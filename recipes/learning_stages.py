@@ -27,6 +27,7 @@ from recipes.schema import (
 )
 from recipes.sections import EvaluationSettings, FailureSettings, PolicySettings, SamplingSettings
 from recipes.stages import comparison_rows, draw, open_judge
+from rewards.documents import write_json
 from rewards.jsonl import write_records
 from rewards.judges.config import Attention, Dtype, JudgeSettings
 from rewards.judging import compare_to_file
@@ -163,7 +164,7 @@ def evaluate(
                 reference_name="start policy",
                 seed=seed,
             )
-            run.evaluation.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            write_json(run.evaluation, result)
             counts.update(wins=result.wins, losses=result.losses, ties=result.ties, abstained=result.abstained)
             if result.win_rate is not None:
                 counts.update(win_rate=result.win_rate.value)

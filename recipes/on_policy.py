@@ -19,6 +19,7 @@ from recipes.schema import GRPORecipe, OnPolicyRecipe, PPORecipe, RLOORecipe
 from recipes.watched_policies import StoredPolicy, TrainedPolicy
 from rewards.budget import FailureBudget
 from rewards.calibration import CalibrationMap
+from rewards.documents import write_json
 from rewards.judges.generative import GenerativeJudge
 from rewards.judges.load import load_judge
 from rewards.reward_function import RECENT, AsyncJudgeReward, JudgeReward
@@ -59,7 +60,7 @@ def judge_reward(run: RunFolder, recipe: Recipe) -> JudgeReward | FormattedRewar
     settings, reward, failures = recipe.judge, recipe.reward, recipe.failures
     judge = load_judge(settings if settings.cache else settings.model_copy(update={"cache": run.cache}))
     if process_rank() == 0:
-        run.judge.write_text(judge.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_json(run.judge, judge.card)
     budget = FailureBudget(failures.limit, failures.minimum, window=max(RECENT, failures.minimum))
     more: dict[str, Any] = {
         "compare": reward.compare,

@@ -22,6 +22,7 @@ from recipes.job import Job
 from recipes.schema import RejectionSamplingRecipe, RoundedRecipe
 from recipes.sections import PolicySettings
 from recipes.watched_policies import StoredPolicy
+from rewards.documents import write_json
 from rewards.jsonl import write_records
 from rewards.types import Prompt
 from rl.results import Reference, RoundRecord
@@ -127,7 +128,7 @@ def _note_reference(part: Round) -> None:
         adapter=None if policy.adapter is None else str(policy.adapter),
         digest=folder_digest(folder) if folder.is_dir() else None,
     )
-    part.reference.write_text(reference.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_json(part.reference, reference)
 
 
 def _record(part: Round, prompts: int) -> RoundRecord:

@@ -9,6 +9,7 @@ from pathlib import Path
 from recipes.job import Job
 from recipes.schema import DPORecipe, QuickstartRecipe
 from recipes.stages import SCORED
+from rewards.documents import write_json
 from rewards.errors import InputError
 from rewards.jsonl import read_records, write_records
 from rewards.manifest import Manifest
@@ -76,7 +77,7 @@ def _note(path: Path, name: str, manifest: Manifest) -> None:
     """Add one manifest to the run's file of them."""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     before[name] = manifest.model_dump(mode="json")
-    path.write_text(json.dumps(before, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, before)
 
 
 def _manifest_counts(manifest: Manifest) -> dict[str, int | float]:

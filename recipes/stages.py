@@ -29,6 +29,7 @@ from recipes.sections import (
     SamplingSettings,
 )
 from recipes.splitting import choose_prompts
+from rewards.documents import write_json
 from rewards.jsonl import read_records, write_records
 from rewards.judges.base import CompareItem, Judge, RateItem
 from rewards.judges.config import JudgeSettings
@@ -289,7 +290,7 @@ def measure_best_of_n(job: Job, scored: Sequence[Reward | Unscored], *, seed: in
         return
     with job.stage("best_of_n", "Best-of-N curve") as counts:
         curve = best_of_n_curve(scored, seed=seed)
-        job.run.best_of_n.write_text(curve.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_json(job.run.best_of_n, curve)
         for point in curve.points:
             job.tracker.scalars(job.named("best_of_n_curve"), point.k, {"reward": point.reward.value, "kl": point.kl})
         if curve.points:
@@ -318,7 +319,7 @@ def open_judge(job: Job, settings: JudgeSettings) -> Judge:
 
     judge = load_judge(settings if settings.cache else settings.model_copy(update={"cache": job.run.cache}))
     note_certificate(job.run, settings)
-    job.run.judge.write_text(judge.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_json(job.run.judge, judge.card)
     return judge
 
 

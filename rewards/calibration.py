@@ -16,6 +16,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from rewards.documents import write_json
 from rewards.errors import InputError, MissingFileError
 from rewards.types import Rating, Record, VerdictProbabilities
 
@@ -90,8 +91,7 @@ class CalibrationMap(Record):
 
     def save(self, path: Path) -> Path:
         """Write it as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_json(path, self)
         return path
 
     @classmethod

@@ -15,7 +15,8 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
-from rewards.errors import InputError, MissingFileError, StorageError
+from rewards.documents import write_json
+from rewards.errors import InputError, MissingFileError
 from rewards.intervals import Interval
 from rewards.judges.base import Judge, JudgeCard
 from rewards.judges.config import JudgeSettings
@@ -94,13 +95,7 @@ class JudgeCertificate(Record):
 
     def save(self, path: Path) -> None:
         """Write it; raises StorageError when that fails."""
-        part = path.with_name(path.name + ".part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            part.replace(path)
-        except OSError as error:
-            raise StorageError(f"could not write {path}: {error.strerror or error}; free some space") from error
+        write_json(path, self)
 
     def fits(self, card: JudgeCard) -> bool:
         """Whether it is about this judge."""

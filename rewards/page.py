@@ -8,13 +8,10 @@ a page shows is decided elsewhere (`rl.report`, `judge_training.evaluation_page`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-
-from rewards.errors import StorageError
 
 _UNSHOWABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f-\x9f]")
 _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"} | {
@@ -34,19 +31,6 @@ def page_environment(folder: Path) -> Environment:
     )
     environment.filters["number"] = number
     return environment
-
-
-def write_page(path: Path, parts: Iterable[str]) -> None:
-    """Write a page by way of a temporary file; raises StorageError when it cannot be written."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(parts)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"could not write {path}: {error.strerror or error}; free some space") from error
 
 
 def showable(text: str) -> str:

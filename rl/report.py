@@ -19,8 +19,9 @@ from jinja2 import Environment
 from markupsafe import Markup
 from pydantic import JsonValue
 
+from rewards.documents import write_text
 from rewards.errors import MissingFileError
-from rewards.page import page_environment, write_page
+from rewards.page import page_environment
 from rl import figures
 from rl.guard import describe
 from rl.redact import redact
@@ -67,7 +68,7 @@ def write_report(run: RunFolder) -> Path:
         review=read_review(run, shown),
         prompt_total=summary.prompts if summary.prompts is not None else len(prompts),
     )
-    write_page(run.report, stream)
+    write_text(run.report, stream)
     return run.report
 
 

@@ -39,6 +39,7 @@ from judge_training.collection.steps import (
 from judge_training.examples import JudgeExample
 from judge_training.scenarios.catalog import Catalog
 from rewards.budget import FailureBudget
+from rewards.documents import write_json
 from rewards.jsonl import AppendLog, read_records, write_records
 from rewards.judges.base import Backend, Question
 from rewards.judges.cache import NOT_KEPT, RecordCache, cache_key
@@ -143,7 +144,7 @@ def collect(
             _put_in_order(folder, examples)
     finally:
         manifest = _account(folder, examples, catalog, rules.teacher, spending, skipped or {}, stopped)
-        folder.manifest.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_json(folder.manifest, manifest)
     return manifest
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from rewards.documents import write_json
 from rewards.errors import InputError, MissingFileError
 from rewards.types import Record, Winner
 
@@ -213,9 +214,8 @@ class JudgeProtocol(Record):
 
     def save(self, folder: Path) -> Path:
         """Write `judge_protocol.json` into a folder (a checkpoint) and return its path."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / PROTOCOL_FILE
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_json(path, self)
         return path
 
     @classmethod

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from rewards.documents import write_json
 from rewards.errors import AutojError, InputError, RunError, StorageError
 from rewards.training.arguments import CHECKPOINTS
 from rewards.training.heap import freed_memory_kept
@@ -199,7 +200,7 @@ def run_trainer(
         held_out_after=after,
     )
     if trainer.is_world_process_zero():
-        (output / RESULT_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_json(output / RESULT_FILE, result)
     return result
 
 
@@ -243,4 +244,4 @@ def _name_base(config: Path, name: str) -> None:
     """Let the adapter name its base as the user did, and not by a folder in this user's cache."""
     if config.exists():
         content = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": name}
-        config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(config, content)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from rewards.documents import write_json
 from rewards.errors import InputError
 from rewards.judges.base import CompareItem, Judge, JudgeCard, RateItem
 from rewards.judges.config import JudgeSettings
@@ -64,8 +65,7 @@ def claim_folder(folder: Path, card: JudgeCard, data: str, *, option: str = "--o
             )
         if before.data != data:
             raise InputError(f"{folder} holds answers about other data; give another {option}")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(Asked(judge=card, data=data).model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_json(path, Asked(judge=card, data=data))
 
 
 def _read(path: Path) -> Asked:

@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from recipes.commands.evaluate import asking
 from recipes.commands.evaluate.showing import Shown, show
+from rewards.documents import write_json
 from rewards.errors import AutojError, InputError, MissingFileError, RunError
 from rewards.judges.config import JudgeSettings, Settings
 
@@ -147,6 +148,5 @@ def _search(settings: JudgeSettings, labelled: Path, data: Path, folder: Path) -
     scored = zip(judge.differences([row.item for row in rows]), rows, strict=True)
     known = [(one, row.label) for one, row in scored if not isinstance(one, Unparsed) and row.label is not None]
     found = search_tie_threshold([one for one, _ in known], [label for _, label in known])
-    folder.mkdir(parents=True, exist_ok=True)
-    kept.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_json(kept, found)
     return found
