@@ -88,19 +88,18 @@ def _manifest_counts(manifest: Manifest) -> dict[str, int | float]:
 def truncation(recipe: QuickstartRecipe | DPORecipe) -> PairCheck:
     """The check that chosen and rejected still differ after the trainer's cut, with the policy's own tokenizer."""
     from rewards.training.trainable import load_tokenizer
+    from rl.training import CHAT_TEMPLATE
 
     tokenizer = load_tokenizer(recipe.policy.model)
 
-    def render(messages: tuple[Message, ...], completion: str | None) -> str:
-        turns = [message.model_dump() for message in messages]
-        if completion is not None:
-            turns.append({"role": "assistant", "content": completion})
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=completion is None))
+    def tokenize(conversations: Sequence[tuple[Message, ...]], asks: bool) -> list[list[int]]:
+        turns = [[message.model_dump() for message in one] for one in conversations]
+        if not turns:
+            return []
+        made = tokenizer.apply_chat_template(turns, add_generation_prompt=asks, return_dict=True, **CHAT_TEMPLATE)
+        return [list(ids) for ids in made["input_ids"]]
 
-    def tokenize(texts: Sequence[str]) -> list[list[int]]:
-        return [list(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-
-    return truncation_check(tokenize, render, max_length=recipe.train.max_length)
+    return truncation_check(tokenize, max_length=recipe.train.max_length)
 
 
 class Judged:

@@ -5,13 +5,12 @@ what TRL 1.16's DPOTrainer cuts (`tokenize_fn` and `DataCollatorForPreference` i
 prompt and completion are tokenized as one text, the completion begins where that leaves the prompt's own tokens,
 and the whole is cut to max_length at its end or at its start.
 
-The tokenizer and the chat template come in as functions, so that this package imports no transformers.
+The tokenizer with its chat template comes in as a function, so that this package imports no transformers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Literal
 
 from rewards.prefixes import common_length
@@ -23,27 +22,27 @@ TruncationMode = Literal["keep_start", "keep_end"]
 
 PairCheck = Callable[[Sequence[Pair]], Sequence[TruncationProblem | None]]
 """For each pair, why it cannot be trained on, or None."""
-Tokenize = Callable[[Sequence[str]], list[list[int]]]
-"""Token ids of each text, with the special tokens that the trainer would add and no others."""
-Render = Callable[[tuple[Message, ...], str | None], str]
-"""A conversation as the trainer's text, followed by this completion as the assistant's turn; with None, up to
-where the assistant's turn begins (`add_generation_prompt`)."""
+Conversation = tuple[Message, ...]
+Tokenize = Callable[[Sequence[Conversation], bool], list[list[int]]]
+"""Token ids of each conversation, as the trainer makes them: up to where the assistant's turn begins if true
+(`add_generation_prompt`), else as it is."""
 
 
-def truncation_check(
-    tokenize: Tokenize, render: Render, *, max_length: int | None, mode: TruncationMode = "keep_start"
-) -> PairCheck:
+def truncation_check(tokenize: Tokenize, *, max_length: int | None, mode: TruncationMode = "keep_start") -> PairCheck:
     """A check of pairs with the trainer's tokenizer. max_length is in tokens; None cuts nothing."""
 
     def check(pairs: Sequence[Pair]) -> list[TruncationProblem | None]:
-        texts = chain.from_iterable(
-            (render(pair.messages, completion) for completion in (None, pair.chosen, pair.rejected)) for pair in pairs
-        )
-        ids = tokenize(list(texts))
-        triples = zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
+        prompts = tokenize([pair.messages for pair in pairs], True)
+        chosen = tokenize([_answered(pair.messages, pair.chosen) for pair in pairs], False)
+        rejected = tokenize([_answered(pair.messages, pair.rejected) for pair in pairs], False)
+        triples = zip(prompts, chosen, rejected, strict=True)
         return [truncation_problem(*triple, max_length=max_length, mode=mode) for triple in triples]
 
     return check
+
+
+def _answered(messages: Conversation, completion: str) -> Conversation:
+    return (*messages, Message(role="assistant", content=completion))
 
 
 def truncation_problem(

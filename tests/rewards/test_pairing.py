@@ -14,7 +14,7 @@ from rewards.pairing import PairSelection, make_pairs, pair_id
 from rewards.scored_table import ScoredTable
 from rewards.select_settings import PairSettings
 from rewards.truncation import truncation_check
-from rewards.types import Message, Pair
+from rewards.types import Pair
 from tests.scored_records import compared, records, row, table, write_lines
 
 FOUR = {"p": [("mid", 2.0), ("worst", 0.0), ("best", 3.0), ("second", 2.5)]}
@@ -28,14 +28,10 @@ def pairs(groups, **values) -> PairSelection:
     return make_pairs(table(groups), PairSettings(**values))
 
 
-def words(texts):
+def words(conversations, asks: bool) -> list[list[int]]:
     """A tokenizer of words."""
-    return [[sum(word.encode()) for word in text.split()] for text in texts]
-
-
-def turns(messages: tuple[Message, ...], completion: str | None) -> str:
-    begun = " ".join(f"<{message.role}> {message.content}" for message in messages) + " <assistant>"
-    return begun if completion is None else f"{begun} {completion} <end>"
+    texts = [" ".join(f"<{message.role}> {message.content}" for message in one) for one in conversations]
+    return [[sum(word.encode()) for word in f"{text} {'<assistant>' if asks else '<end>'}".split()] for text in texts]
 
 
 def test_best_worst_carries_ids_margin_and_judgments():
@@ -76,14 +72,12 @@ def test_mistake_03_identical_after_truncation_is_dropped():
         "p": [("same words until here yes", 2.0), ("same words until here no", 1.0)],
         "q": [("early", 2.0), ("different", 1.0)],
     }
-    check = truncation_check(words, turns, max_length=8)
+    check = truncation_check(words, max_length=8)
     found = make_pairs(table(groups), PairSettings(), same_after_truncation=check)
     assert sides(found) == [("early", "different")]
     assert found.manifest.prompts.dropped == {"same_after_truncation": 1}
     assert found.manifest.rows == Count(input=4, kept=2, dropped={"not_paired": 2})
-    found = make_pairs(
-        table(groups), PairSettings(), same_after_truncation=truncation_check(words, turns, max_length=4)
-    )
+    found = make_pairs(table(groups), PairSettings(), same_after_truncation=truncation_check(words, max_length=4))
     assert found.manifest.pairs == Count(input=2, kept=0, dropped={"too_long": 2})
 
 
@@ -155,7 +149,11 @@ def test_limit_of_pairs_takes_the_largest_margins():
 
 
 def test_limit_counts_only_pairs_that_passed_the_other_checks():
-    check = truncation_check(words, lambda m, c: "q" if c is None else f"q {c.replace('best', 'worst')}", max_length=2)
+    def best_is_worst(conversations, asks):
+        return words([tuple(m.model_copy(update={"content": m.content.replace("best", "worst")}) for m in one)
+                      for one in conversations], asks)  # fmt: skip
+
+    check = truncation_check(best_is_worst, max_length=None)
     found = make_pairs(table(FOUR), PairSettings(method="all", max_pairs_per_prompt=1), same_after_truncation=check)
     assert sides(found) == [("second", "worst")]
 
@@ -214,7 +212,7 @@ def test_counts_add_up_and_order_does_not_matter(groups, chosen, data, shuffle: 
         for j in range(i)
         if data.draw(st.booleans())
     ]
-    check = truncation_check(words, turns, max_length=data.draw(st.integers(3, 9)))
+    check = truncation_check(words, max_length=data.draw(st.integers(3, 9)))
 
     def made() -> PairSelection:
         scores = ScoredTable.from_records(prompts, candidates, scored)

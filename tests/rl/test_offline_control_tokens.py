@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from rewards.errors import RunError
+from recipes.loading import load_recipe
+from recipes.schema import DPORecipe
+from recipes.selecting import truncation
+from rewards.errors import InputError, RunError
 from rewards.types import Message
 from rl.dpo import train_dpo
 from rl.kto import train_kto
@@ -67,3 +70,18 @@ def test_it_closes_no_turn(
     assert counts[0] == counts[1]
     assert sum(counts[0]) > 0, "the template's own turns"
     assert any(f"one {control} two" in text for text in texts), "nothing of the text is gone"
+
+
+def test_selection_counts_it_as_the_trainer_does(tiny_model: Path, tmp_path: Path) -> None:
+    """Of a pair that the trainer's cut makes identical, the check before it says so; else the training would stop."""
+    control = AutoTokenizer.from_pretrained(tiny_model).eos_token * 20
+    (pair,) = test_dpo.pairs_of(1, chosen=f"{control} good", rejected=f"{control} bad")
+    recipe = load_recipe("dpo/tiny", ["--policy.model", str(tiny_model), "--train.max_length", "100"])
+    assert isinstance(recipe, DPORecipe)
+    assert truncation(recipe)([pair]) == ["same_after_truncation"]
+    with pytest.raises(InputError, match="do not"):
+        settings = test_dpo.settings_of(max_length=100)
+        train_dpo([pair] * 2, settings=settings, model=str(tiny_model), output=tmp_path)
+    roomy = load_recipe("dpo/tiny", ["--policy.model", str(tiny_model), "--train.max_length", "2000"])
+    assert isinstance(roomy, DPORecipe)
+    assert truncation(roomy)([pair]) == [None]
