@@ -35,6 +35,7 @@ from rewards.intervals import Interval, bootstrap, wilson
 from rewards.jsonl import write_records
 from rewards.judges.base import Judge
 from rewards.judging import compare_to_file, rate_to_file
+from rewards.row_parts import digest
 
 JUDGES = {"autoj-mini": {}, "untrained": {"model": "smollm2-135m-instruct"}}
 
@@ -64,8 +65,11 @@ def main() -> int:
         path = options.output / "sets" / f"{_slug(one)}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_records(path, rows)
-        before = earlier.get(one.name, {}).get("judges", {})
-        found[one.name] = {"kind": one.kind, "labels": one.labels, "trained_on": dropped, "judges": dict(before)}
+        about = {"kind": one.kind, "labels": one.labels, "trained_on": dropped, "rows": digest(json.dumps(rows))}
+        before = earlier.get(one.name, about)
+        if before["rows"] != about["rows"]:
+            sys.exit(f"{one.name}: --beside has answers to other rows; give its --limit and --trained-on")
+        found[one.name] = about | {"judges": dict(before.get("judges", {}))}
         for name in options.judges:
             measure = _pairs if one.kind == "pairs" else _ratings
             judge = _judge(name, options)
@@ -73,11 +77,8 @@ def main() -> int:
             kept.mkdir(parents=True, exist_ok=True)
             found[one.name]["judges"][name] = measure(judge, path, kept)
         found[one.name] |= _floors(one, path)
-        if len({asked["n"] for asked in found[one.name]["judges"].values()}) > 1:
-            sys.exit(f"{one.name}: --beside has answers to other rows; give its --limit and --trained-on")
         (options.output / "results.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    judges = {name: None for one in found.values() for name in one["judges"]}
-    print(_markdown(found, list(judges)))
+    print(_markdown(found))
     return 0
 
 
@@ -197,7 +198,7 @@ def _plain(one: Interval | None) -> dict[str, float] | None:
     return None if one is None else {"value": one.value, "low": one.low, "high": one.high, "n": one.n}
 
 
-def _markdown(found: dict[str, Any], judges: Sequence[str]) -> str:
+def _markdown(found: dict[str, Any]) -> str:
     columns = (
         ("winner", "winner, both orders %", 100),
         ("agreement", "agreement %", 100),
@@ -207,10 +208,8 @@ def _markdown(found: dict[str, Any], judges: Sequence[str]) -> str:
     lines = [_head("pairs (labels)", "n", "the longer wins %", "judge", *(title for _, title, _ in columns))]
     rated = [_head("ratings (labels)", "n", "length", "judge", "Spearman within", "Best-of-N", "longer at equal %")]
     for name, one in found.items():
-        for judge in judges:
-            if (got := one["judges"].get(judge)) is None:
-                continue
-            first = f"{name} ({one['labels']})" if judge == judges[0] else ""
+        for number, (judge, got) in enumerate(one["judges"].items()):
+            first = "" if number else f"{name} ({one['labels']})"
             if one["kind"] == "pairs":
                 cells = [_cell(got[key], scale) for key, _, scale in columns]
                 lines.append(_line(first, got["n"], _cell(one["longer"], 100), judge, *cells))

@@ -43,19 +43,33 @@ def require_certificate(job: Job, recipe: TrainingRecipe | OnPolicyRecipe) -> No
     check_certificate(path, load_judge(recipe.judge)).save(job.run.certificate)
 
 
-def check_calibration(recipe: Recipe) -> None:
-    """See that the map of a recipe's rewards, where it has one, is there and is of its judge's ratings.
+def keep_calibration(job: Job, recipe: Recipe) -> None:
+    """See that the map of a recipe's rewards, where it has one, is of its judge's ratings, and keep a copy.
 
-    Raises MissingFileError, or InputError for what is no such map.
+    Raises MissingFileError, or InputError for what is no such map, or another one than the run began with.
     """
     if not isinstance(recipe, SamplingRecipe | JudgeRecipe | OnPolicyRecipe) or recipe.reward.calibration is None:
         return
-    found = CalibrationMap.load(recipe.reward.calibration)
-    found.check_kind("rating")
-    if found.judge:
-        from rewards.judges.load import load_judge
+    named, kept = recipe.reward.calibration, job.run.calibration
+    if kept.is_file():
+        if named.is_file() and CalibrationMap.load(named) != CalibrationMap.load(kept):
+            raise InputError(
+                f"{named} is another calibration map than the one that this run began with, which is {kept}: put that "
+                "one in its place, or start over with --clean"
+            )
+        return
+    found = CalibrationMap.load(named)
+    digest = _judge_digest(job.run, recipe.judge) if found.judge else ""
+    found.check_rewards(digest, recipe.reward.rescale)
+    found.save(kept)
 
-        found.check_judge(load_judge(recipe.judge).card.digest)
+
+def _judge_digest(run: RunFolder, settings: JudgeSettings) -> str:
+    if run.judge.is_file():
+        return JudgeCard.model_validate_json(run.judge.read_bytes()).digest
+    from rewards.judges.load import load_judge
+
+    return load_judge(settings).card.digest
 
 
 def note_certificate(run: RunFolder, judge: JudgeSettings, named: Path | None = None) -> None:

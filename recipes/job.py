@@ -103,7 +103,11 @@ def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFold
         try:
             yield run
         except AutojError:
-            if fresh and {path.name for path in run.path.iterdir()} <= {*_BEGINNING, run.recipe.name}:
+            if fresh and {path.name for path in run.path.iterdir()} <= {
+                *_BEGINNING,
+                run.recipe.name,
+                run.calibration.name,
+            }:
                 shutil.rmtree(run.path)
             raise
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recipes import learning_stages as learning
 from recipes import selecting, stages, together
-from recipes.certified import check_calibration, require_certificate
+from recipes.certified import keep_calibration, require_certificate
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
 from recipes.judge_recipes import CollectRecipe, TrainJudgeRecipe
@@ -42,13 +42,13 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
     """
     if together.only_trains(recipe):
         return together.train_along(recipe, resume=resume)
-    check_calibration(recipe)
     config = recipe.model_dump(mode="json")
     with (
         opened_run(recipe, resume=resume, clean=clean) as run,
         Tracker.start(run, mode=recipe.track.mode, project=recipe.track.project, config=config) as tracker,
     ):
         job = Job(run, tracker)
+        keep_calibration(job, recipe)
         _work(job, recipe)
         if not isinstance(recipe, CollectRecipe):  # nothing of a policy to report; it says itself what came out
             conclude(job)

@@ -81,9 +81,9 @@ class RewardSettings(Settings):
     source: Literal["ratings", "win_rate", "bradley_terry"] = "ratings"
     """From ratings, or from comparisons (which then need a design)."""
     calibration: Path | None = None
-    """With ratings: a map from them to people's ratings, as `autoj evaluate-judge calibration --save` writes it."""
+    """With ratings: a map from them to people's (`autoj evaluate-judge calibration --kind ratings --save FILE`)."""
     rescale: tuple[float, float] | None = None
-    """Bounds of the judge's scale that become 0 and 1; null leaves ratings as they are."""
+    """Bounds of the judge's scale (of the labels' with `calibration`) that become 0 and 1; null changes nothing."""
     centre: bool = False
     """Subtract the mean of the prompt's candidates."""
     clip: float | None = Field(default=None, gt=0)
@@ -99,6 +99,8 @@ class RewardSettings(Settings):
     def _calibrates_ratings(self) -> Self:
         if self.calibration is not None and self.source != "ratings":
             raise ValueError("expected calibration only with `source: ratings`, since the map is of ratings")
+        if self.calibration is not None and self.tie_break is not None:
+            raise ValueError("expected calibration without tie_break, which is a width in the judge's own ratings")
         return self
 
 
@@ -174,9 +176,9 @@ class OnlineRewardSettings(Settings):
     compare: Literal["circular", "anchor", "all"] | None = None
     """Strengths from comparisons of the responses to one prompt, in both orders; null: ratings."""
     calibration: Path | None = None
-    """A map from the judge's ratings to people's, as `autoj evaluate-judge calibration --save` writes it."""
+    """A map from ratings to people's (`autoj evaluate-judge calibration --kind ratings --save FILE`)."""
     rescale: tuple[float, float] | None = None
-    """Bounds of the judge's scale that become 0 and 1; null leaves ratings as they are."""
+    """Bounds of the judge's scale (of the labels' with `calibration`) that become 0 and 1; null changes nothing."""
     length: LengthTerm | None = None
     """A price on length."""
     format: FormatTerm | None = None

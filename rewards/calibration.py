@@ -81,13 +81,27 @@ class CalibrationMap(Record):
         if self.judge and digest and self.judge != digest:
             raise InputError(
                 f"expected a calibration map of the judge {digest[:12]}, got one of {self.judge[:12]}: other weights, "
-                "protocol, mode or decoding. Fit one with `autoj evaluate-judge calibration --save FILE`"
+                "protocol, mode or decoding; fit one of this judge with `autoj evaluate-judge calibration --save FILE`"
+            )
+
+    def check_rewards(self, digest: str, rescale: tuple[float, float] | None) -> None:
+        """Raise InputError unless the map can make rewards: of this judge's ratings, into `rescale` where given."""
+        self.check_kind("rating")
+        self.check_judge(digest)
+        if rescale is not None and not rescale[0] <= self.y[0] <= self.y[-1] <= rescale[1]:
+            raise InputError(
+                f"expected a calibration map within rescale {rescale[0]:g} to {rescale[1]:g}, got one that says "
+                f"{self.y[0]:g} to {self.y[-1]:g}; give rescale the scale of its labels"
             )
 
     def check_kind(self, kind: CalibrationKind) -> None:
         """Raise InputError for a map of the other kind."""
         if self.kind != kind:
-            raise InputError(f"expected a calibration map of kind {kind!r}, got one of kind {self.kind!r}")
+            kinds = {"rating": "ratings", "probability": "pairs"}
+            raise InputError(
+                f"expected a calibration map of kind {kind!r}, got one of kind {self.kind!r}; fit one with `autoj "
+                f"evaluate-judge calibration --kind {kinds[kind]} --save FILE`"
+            )
 
     def save(self, path: Path) -> Path:
         """Write it as JSON."""

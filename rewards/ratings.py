@@ -73,26 +73,19 @@ def rewards_from_ratings(
 ) -> list[Reward | Unscored]:
     """One `Reward` or `Unscored` for every candidate, sorted by prompt and candidate id.
 
-    `calibration` maps ratings to those of the people it was fitted to. `rescale` is the judge's scale (low, high),
-    mapped to 0..1; `centre` subtracts the prompt's mean over scored candidates; `clip` bounds the absolute value of
-    the rating after that. `candidates` by id are needed for `length`; when given, one that has no judgment is
-    `Unscored` with "not_judged". The variance is the judge's, not calibrated, in squared units of the rescaled
-    rating. Where clipping acts, the sum of parts meets the bound up to rounding.
+    `calibration` maps ratings to those of the people it was fitted to. `rescale` is the judge's scale (low, high), or
+    with `calibration` that of its labels, mapped to 0..1; `centre` subtracts the prompt's mean over scored candidates;
+    `clip` bounds the absolute value of the rating after that. `candidates` by id are needed for `length`; when given,
+    one that has no judgment is `Unscored` with "not_judged". The variance is the judge's, not calibrated, in squared
+    units of the rescaled rating. Where clipping acts, the sum of parts meets the bound up to rounding.
 
     Raises InputError for a verdict, for two judgments of one candidate, for a rating off `rescale`, for a map of
     verdicts, of another judge or that leaves `rescale`, and for a candidate that is unknown or has no length when
     these are needed.
     """
     scale = _checked_scale(rescale)
-    if (
-        calibration is not None
-        and scale is not None
-        and not scale[0] <= calibration.y[0] <= calibration.y[-1] <= scale[1]
-    ):
-        raise InputError(
-            f"expected a calibration map within rescale {scale[0]:g} to {scale[1]:g}, got one that says "
-            f"{calibration.y[0]:g} to {calibration.y[-1]:g}; give rescale the scale of its labels"
-        )
+    if calibration is not None:
+        calibration.check_rewards("", scale)
     if clip is not None and not clip > 0:
         raise InputError(f"expected clip > 0, got {clip}")
     if length is not None and candidates is None:
@@ -168,7 +161,7 @@ def _raw(
             candidate_id=candidate_id, prompt_id=judgment.prompt_id, reason=outcome.reason, judgment_ids=(judgment.id,)
         )
     low, span = (0.0, 1.0) if scale is None else (scale[0], scale[1] - scale[0])
-    if scale is not None:
+    if scale is not None and calibration is None:
         _check_on_scale(outcome, scale, judgment.id)
     rating, score = (outcome.value - low) / span, (outcome.score - low) / span
     parts = {"rating": rating}
@@ -176,7 +169,8 @@ def _raw(
         parts["expectation"] = score - rating
     if calibration is not None:
         calibration.check_judge(judgment.judge)
-        parts["calibration"] = (calibration.apply_rating(outcome) - outcome.score) / span
+        parts = {name: _even(part) for name, part in parts.items()}
+        parts["calibration"] = _even((calibration.apply_rating(outcome) - low) / span) - sum(parts.values())
     return Reward(
         candidate_id=candidate_id,
         prompt_id=judgment.prompt_id,
@@ -185,6 +179,11 @@ def _raw(
         judgment_ids=(judgment.id,),
         variance=None if outcome.variance is None else outcome.variance / span**2,
     )
+
+
+def _even(value: float) -> float:
+    """The value to 2^-40, so that sums are exact: a map's flat stretches are ties, and no rounding may order them."""
+    return round(value * 2**40) / 2**40
 
 
 def _check_on_scale(rating: Rating, scale: tuple[float, float], judgment_id: str) -> None:

@@ -56,8 +56,10 @@ class JudgeReward:
     the group; None for the whole group when too many orders disagree to put it on one scale. A group is what one
     process has in one call: keep the batch of a process a multiple of `num_generations`.
     budget: stops the training with FailureBudgetError; by default 5% of the last 512 judgments may fail.
-    calibration: a map from the judge's ratings to people's (`autoj evaluate-judge calibration --save`).
-    rescale: the judge's scale (low, high), mapped to 0..1; None keeps rating points.
+    calibration: a map from the judge's ratings to people's (`autoj evaluate-judge calibration --kind
+        ratings --save`).
+    rescale: the judge's scale (low, high), or with `calibration` that of its labels, mapped to 0..1; None keeps
+        rating points.
     length: a length term that is added as in `rewards.ratings`; its tokens are TRL's `completion_ids`. Its mean is
     over the completions of a prompt in one call.
     name: what TRL calls the reward in its logs.
@@ -86,7 +88,7 @@ class JudgeReward:
                 "expected calibration, rescale and length only without compare, since they are in rating points"
             )
         if calibration is not None:
-            calibration.check_judge(judge.card.digest)
+            calibration.check_rewards(judge.card.digest, rescale)
         self.judge = judge
         self._compare = compare
         self.budget = budget or FailureBudget(window=RECENT)

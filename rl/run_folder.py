@@ -35,6 +35,8 @@ class RunFolder:
         """`JudgeCard` of the judge."""
         self.certificate = path / "judge_certificate.json"
         """`JudgeCertificate` that was found with the judge; of another judge where its digest says so."""
+        self.calibration = path / "calibration.json"
+        """`CalibrationMap` that the run began with, where its rewards take one."""
         self.prompts = path / "prompts.jsonl"
         self.candidates = path / "candidates.jsonl"
         self.judgments = path / "judgments.jsonl"

@@ -159,7 +159,13 @@ def test_a_run_takes_the_map_that_the_evaluation_saved(tmp_path: Path, capsys: p
         rating = said[one.candidate_id]
         assert isinstance(rating, Rating)
         assert one.value == pytest.approx((people.apply_rating(rating) - 1) / 9)
-    capsys.readouterr()
+    # Another map than the one that it began with is refused, and the one that it keeps is enough to look again.
+    people.model_copy(update={"n": 41}).save(curve)
+    assert main([*words, "--output", str(tmp_path / "run"), "--resume"]) == 2
+    assert "than the one that this run began with" in capsys.readouterr().err
+    curve.unlink()
+    assert main([*words, "--output", str(tmp_path / "run"), "--resume"]) == 0
+    people.save(curve)
     # Another judge's map, and one that is not there, stop a run before it has a folder.
     other = ["--judge.rule", "shorter", "--output", str(tmp_path / "other")]
     assert main([*words, *other]) == 2

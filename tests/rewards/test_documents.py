@@ -29,9 +29,27 @@ def test_a_write_that_fails_leaves_the_document_before_it(tmp_path: Path):
         yield "a new beginning"
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def interrupted() -> Iterator[str]:
+        yield "a new beginning"
+        raise KeyboardInterrupt
+
     path = tmp_path / "page.html"
     write_text(path, ["old ", "page"])
     with pytest.raises(StorageError, match=r"could not write .*page\.html: No space left on device; free some space"):
         write_text(path, full_disk())
+    with pytest.raises(KeyboardInterrupt):
+        write_text(path, interrupted())
     assert path.read_text() == "old page"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_stands_at_the_path_stays_what_it_is(tmp_path: Path):
+    (kept := tmp_path / "kept.json").write_text("{}")
+    kept.chmod(0o640)
+    (link := tmp_path / "link.json").symlink_to(kept)
+    write_json(link, {"a": 1})
+    assert link.is_symlink()
+    assert json.loads(kept.read_text()) == {"a": 1}
+    assert kept.stat().st_mode & 0o777 == 0o640
+    write_text(Path("/dev/null"), ["nothing"])
+    assert Path("/dev/null").is_char_device()

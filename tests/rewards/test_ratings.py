@@ -71,6 +71,21 @@ def test_a_calibration_map_is_a_part_between_the_judge_and_the_shaping() -> None
     assert centred["a"].value == pytest.approx(-1.25)
 
 
+def test_what_a_map_ties_no_rounding_puts_in_an_order() -> None:
+    flat = CalibrationMap(kind="rating", x=(1, 5, 6, 10), y=(2, 4.1, 4.1, 8), n=30)
+    judgments = [rated(str(n), 5.0 + (n > 20), expected=5 + n / 40) for n in range(41)]
+    scored = rewards_from_ratings(judgments, calibration=flat, rescale=(1, 10))
+    (value,) = {one.value for one in scored if isinstance(one, Reward)}
+    assert value == pytest.approx(3.1 / 9)
+
+
+def test_with_a_map_the_scale_is_that_of_the_labels() -> None:
+    people = CalibrationMap(kind="rating", x=(1, 10), y=(0, 1), n=30)
+    (reward,) = rewards_from_ratings([rated("a", 5.5)], calibration=people, rescale=(0, 1))
+    assert isinstance(reward, Reward)
+    assert reward.value == pytest.approx(0.5)
+
+
 def test_centre_then_clip() -> None:
     judgments = [rated("a", 2.0), rated("b", 4.0), rated("c", 9.0)]
     rewards = by_id(rewards_from_ratings(judgments, centre=True, clip=2.5))

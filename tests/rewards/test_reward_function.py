@@ -128,6 +128,11 @@ def test_a_calibration_map_is_of_this_judge() -> None:
     assert called(JudgeReward(judge(by_text), calibration=people), "r1", "r10") == [3.0, 5.0]
     with pytest.raises(InputError, match="got one of abc"):
         JudgeReward(judge(by_text), calibration=people.model_copy(update={"judge": "abc"}))
+    with pytest.raises(InputError, match="within rescale 1 to 4"):
+        JudgeReward(judge(by_text), calibration=people, rescale=(1, 4))
+    of_pairs = CalibrationMap(kind="probability", x=(0, 1), y=(0, 1), n=30)
+    with pytest.raises(InputError, match="--kind ratings"):
+        JudgeReward(judge(by_text), calibration=of_pairs)
 
 
 def test_tells_trl_what_the_mean_hides() -> None:
