@@ -8,7 +8,7 @@ tokens, paid for vowels. judge: bundled judgments with critiques. Each run has a
 turns, and the median over the steps of all runs counts, without each run's first step. For the judge, tokens
 a second are those that are no padding.
 
-The PPO side of this is `benchmarks.ppo_vs_trl`. Writes benchmarks/results/training_steps.json.
+The PPO side of this is `benchmarks.ppo_vs_trl`. Writes benchmarks/results/training_steps.json and .svg.
 """
 
 from __future__ import annotations
@@ -91,6 +91,24 @@ def _write(steps: dict[str, list[float]]) -> None:
         result["judge tokens a second"] = {side: round(tokens / medians[f"judge {side}"]) for side in ("autoj", "trl")}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "training_steps.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _picture(medians, RESULTS / "training_steps.svg")
+
+
+def _picture(medians: dict[str, float], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(4.5, 2.6), layout="constrained")
+    for offset, side in ((-0.2, "autoj"), (0.2, "trl")):
+        jobs = [name.split()[0] for name in medians if name.endswith(side)]
+        axis.bar([place + offset for place in range(len(jobs))], [medians[f"{job} {side}"] for job in jobs], 0.4,
+                 label=side)  # fmt: skip
+    axis.set(xticks=range(len(jobs)), xticklabels=jobs, ylabel="seconds a step")
+    axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def _clock(times: list[float]) -> Any:
