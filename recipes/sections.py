@@ -81,7 +81,7 @@ class RewardSettings(Settings):
     source: Literal["ratings", "win_rate", "bradley_terry"] = "ratings"
     """From ratings, or from comparisons (which then need a design)."""
     calibration: Path | None = None
-    """With ratings: a map from them to people's (`autoj evaluate-judge calibration --kind ratings --save FILE`)."""
+    """With ratings: a map from them to people's, as `autoj evaluate-judge calibration` fits and saves it."""
     rescale: tuple[float, float] | None = None
     """Bounds of the judge's scale (of the labels' with `calibration`) that become 0 and 1; null changes nothing."""
     centre: bool = False
@@ -176,7 +176,7 @@ class OnlineRewardSettings(Settings):
     compare: Literal["circular", "anchor", "all"] | None = None
     """Strengths from comparisons of the responses to one prompt, in both orders; null: ratings."""
     calibration: Path | None = None
-    """A map from ratings to people's (`autoj evaluate-judge calibration --kind ratings --save FILE`)."""
+    """A map from ratings to people's, as `autoj evaluate-judge calibration` fits and saves it."""
     rescale: tuple[float, float] | None = None
     """Bounds of the judge's scale (of the labels' with `calibration`) that become 0 and 1; null changes nothing."""
     length: LengthTerm | None = None
