@@ -58,7 +58,7 @@ class JudgeTrainingSettings(TrainingSettings):
         return self
 
     @model_validator(mode="after")
-    def _ranks_ratings(self) -> JudgeTrainingSettings:
+    def _learns_ratings(self) -> JudgeTrainingSettings:
         if self.rank_weight and (self.loss_on != "rating" or self.batch_size < 2):
             raise ValueError(
                 "expected `loss_on: rating` and a batch_size of 2 or more with `rank_weight`: it compares the ratings "

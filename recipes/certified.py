@@ -58,18 +58,11 @@ def keep_calibration(job: Job, recipe: Recipe) -> None:
                 "one in its place, or start over with --clean"
             )
         return
-    found = CalibrationMap.load(named)
-    digest = _judge_digest(job.run, recipe.judge) if found.judge else ""
-    found.check_rewards(digest, recipe.reward.rescale)
-    found.save(kept)
-
-
-def _judge_digest(run: RunFolder, settings: JudgeSettings) -> str:
-    if run.judge.is_file():
-        return JudgeCard.model_validate_json(run.judge.read_bytes()).digest
     from rewards.judges.load import load_judge
 
-    return load_judge(settings).card.digest
+    found = CalibrationMap.load(named)
+    found.check_rewards(load_judge(recipe.judge).card.digest if found.judge else "", recipe.reward.rescale)
+    found.save(kept)
 
 
 def note_certificate(run: RunFolder, judge: JudgeSettings, named: Path | None = None) -> None:

@@ -19,6 +19,7 @@ from recipes.job import Job, console
 from recipes.schema import OnPolicyRecipe, RoundsRecipe
 from recipes.sections import SamplingSettings
 from recipes.watched_policies import Watched
+from rewards.documents import write_json
 from rewards.errors import RunError
 from rewards.intervals import Interval, bootstrap
 from rewards.jsonl import read_records, write_records
@@ -50,7 +51,7 @@ class Guard:
         with self._job.stage(f"guard_{step}", f"Guard: {len(self._prompts)} held-out prompts") as counts:
             folder.mkdir(parents=True, exist_ok=True)
             point = self._measure(step, policy, folder, self._recipe.guard.gold)
-            write_records(file, [point])
+            write_json(file, point)
             counts.update({"proxy": point.proxy.value, "gold": point.gold.value, "kl": point.kl})
         self.points.append(point)
         write_records(self._job.run.guard, self.points)

@@ -103,11 +103,8 @@ def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFold
         try:
             yield run
         except AutojError:
-            if fresh and {path.name for path in run.path.iterdir()} <= {
-                *_BEGINNING,
-                run.recipe.name,
-                run.calibration.name,
-            }:
+            begun = {*_BEGINNING, run.recipe.name, run.calibration.name}
+            if fresh and {path.name for path in run.path.iterdir()} <= begun:
                 shutil.rmtree(run.path)
             raise
 

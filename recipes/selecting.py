@@ -87,8 +87,8 @@ def _manifest_counts(manifest: Manifest) -> dict[str, int | float]:
 
 def truncation(recipe: QuickstartRecipe | DPORecipe) -> PairCheck:
     """The check that chosen and rejected still differ after the trainer's cut, with the policy's own tokenizer."""
+    from rewards.judges.chat_tokens import CHAT_TEMPLATE
     from rewards.training.trainable import load_tokenizer
-    from rl.training import CHAT_TEMPLATE
 
     tokenizer = load_tokenizer(recipe.policy.model)
 

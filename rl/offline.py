@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from rewards.jsonl import read_records
+from rewards.judges.chat_tokens import CHAT_TEMPLATE
 from rewards.training.arguments import quiet_deprecations, refusals
 from rewards.training.distributed import joined
 from rewards.training.launch_settings import LaunchSettings
 from rewards.types import Record
 from rl.training import (
-    CHAT_TEMPLATE,
     PolicyKind,
     TrainingJob,
     TrainingResult,

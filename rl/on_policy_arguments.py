@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeAlias
 from pydantic import JsonValue
 
 from rewards.errors import InputError
+from rewards.judges.chat_tokens import CHAT_TEMPLATE
 from rewards.judges.config import Dtype
 from rewards.training.arguments import FIXED, OURS, check_options, common_arguments, refusals
-from rl.training import CHAT_TEMPLATE
 from rl.training_settings import GRPOSettings, PPOSettings, RLOOSettings
 
 Kind: TypeAlias = Literal["ppo", "grpo", "rloo"]

@@ -47,9 +47,6 @@ __all__ = [
 
 PolicyKind = Literal["dpo", "sft", "kto"]
 
-CHAT_TEMPLATE = {"sanitize_control_tokens": True}
-"""Of every rendering of a chat: the text of a control token does not end its turn, as in sampling and measuring."""
-
 
 class TrainingJob(TypedDict, total=False):
     """What every training of a policy is told beside its data and its settings.

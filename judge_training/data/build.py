@@ -25,6 +25,7 @@ from judge_training.data.repeats import merge_repeats
 from judge_training.data.split import split_examples
 from judge_training.data.swap import with_swaps
 from judge_training.examples import JudgeExample, write_examples
+from rewards.documents import write_json, write_text
 from rewards.errors import InputError
 from rewards.inputs import ReadResult
 from rewards.judges.config import Settings
@@ -122,8 +123,8 @@ def build_dataset(
     )
     write_examples(folder / TRAIN_FILE, train)
     write_examples(folder / VALID_FILE, valid)
-    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (folder / CARD_TEXT).write_text(card_markdown(card), encoding="utf-8")
+    write_json(folder / CARD_FILE, card)
+    write_text(folder / CARD_TEXT, [card_markdown(card)])
     return Dataset(train, valid, card, folder)
 
 

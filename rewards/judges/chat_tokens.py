@@ -18,6 +18,9 @@ from rewards.prefixes import common_length
 from rewards.protocol.spec import ChatFormat, ChatText
 from rewards.types import Message
 
+CHAT_TEMPLATE = {"sanitize_control_tokens": True}
+"""Of every rendering of a chat by its template: the text of a control token does not end its turn."""
+
 
 class ChatEncoder:
     """Encodes questions with one tokenizer and one chat format."""
@@ -155,8 +158,8 @@ def chat_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
     ids: list[int] = tokenizer.apply_chat_template(
         [message.model_dump() for message in messages],
         add_generation_prompt=True,
-        sanitize_control_tokens=True,
         return_dict=True,
+        **CHAT_TEMPLATE,
     )["input_ids"]
     return ids
 

@@ -21,7 +21,7 @@ from rewards.errors import InputError, RunError
 from rewards.judges.base import CompareItem, JudgeCard, RateItem
 from rewards.judges.batch_context import memory_errors
 from rewards.judges.cache import Reading
-from rewards.judges.chat_tokens import ChatEncoder
+from rewards.judges.chat_tokens import CHAT_TEMPLATE, ChatEncoder
 from rewards.judges.local_model import LocalModel
 from rewards.judges.rivals.asking import compare_with, digest_of, rate_with
 from rewards.judges.rivals.batching import by_length, ends_with_eos, right_padded, token_limit, too_long
@@ -130,8 +130,8 @@ class ScalarJudge:
         messages = [message.model_dump() for message in prompt.messages]
         ids: list[int] = tokenizer.apply_chat_template(
             [*messages, {"role": "assistant", "content": candidate.text}],
-            sanitize_control_tokens=True,
             return_dict=True,
+            **CHAT_TEMPLATE,
         )["input_ids"]
         return ids
 
