@@ -35,7 +35,8 @@ RESULTS = Path(__file__).parent / "results"
 GROUP = 8
 BATCH = 16
 """Responses behind an optimizer step of the on-policy ways."""
-RATE = 2e-3
+RATE = {"on-policy": 5e-3, "dpo": 2e-3}
+"""Learning rates: round numbers, not searched."""
 BLOCKS = 10
 """Of the 30; the adapter is on the last ones only, which a CPU can train in the time."""
 
@@ -74,15 +75,16 @@ def _ways(options: argparse.Namespace) -> dict[str, list[str]]:
     """The flags of each recipe."""
     tokens, steps = str(options.new_tokens), options.calls // BATCH
     shared = f"--evaluate.prompts {options.held_out} --evaluate.max_new_tokens {tokens} --track.mode off"
-    shared += f" --prompts.limit {options.calls // GROUP} --train.learning_rate {RATE}"
+    shared += f" --prompts.limit {options.calls // GROUP}"
     shared += " --guard.gold.backend scripted --guard.gold.rule keyword"
     shared += " --train.max_length 768 --train.lora.rank 8 --train.lora.alpha 16"
     shared += f" --train.warmup 0 --train.lora.last_blocks {BLOCKS}"
     online = f"{shared} --train.max_steps {steps} --train.max_new_tokens {tokens} --guard.every {steps}"
     online += f" --train.batch_size {BATCH} --train.gradient_accumulation 1 --reward.rescale null"
+    online += f" --train.learning_rate {RATE['on-policy']}"
     grouped = f"{online} --train.responses_per_prompt {GROUP}"
     sampled = f"{shared} --sampling.n {GROUP} --sampling.max_new_tokens {tokens} --reward.rescale null"
-    sampled += " --train.max_steps null"
+    sampled += f" --train.max_steps null --train.learning_rate {RATE['dpo']}"
     pairs = " --train.epochs 2 --train.batch_size 4 --train.gradient_accumulation 1 --pairs.min_margin 0.05"
     critic = " --train.critic.warmup_steps 2 --train.critic.learning_rate 1e-3"
     return {

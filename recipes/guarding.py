@@ -93,12 +93,13 @@ class Guard:
         return step
 
     def _measure(self, step: int, policy: Watched, folder: Path, gold: JudgeSettings) -> GuardPoint:
-        recipe = self._recipe
-        sampling = SamplingSettings(n=1, max_new_tokens=recipe.evaluate.max_new_tokens, temperature=1.0)
+        recipe, size = self._recipe, self._recipe.evaluate.batch_size
+        tokens = recipe.evaluate.max_new_tokens
+        sampling = SamplingSettings(n=1, max_new_tokens=tokens, temperature=1.0, batch_size=size)
         drawn = policy.draw(list(self._prompts.values()), sampling, folder / "candidates.jsonl", recipe.seed)
         return GuardPoint(
             step=step,
-            kl=0.0 if step == 0 else max(0.0, policy.gap(self._prompts, drawn)),  # an estimate may be negative
+            kl=0.0 if step == 0 else max(0.0, policy.gap(self._prompts, drawn, size)),  # an estimate may be negative
             proxy=self._mean(recipe.judge, drawn, folder / "proxy.jsonl", "the judge"),
             gold=self._mean(gold, drawn, folder / "gold.jsonl", "the gold judge"),
             length=fmean(one.token_count or 0 for one in drawn),

@@ -182,7 +182,12 @@ def _both_sides(
     seed: int,
 ) -> tuple[list[Candidate], list[Candidate]]:
     """One response of each policy to every prompt, under ids that say whose it is."""
-    sampling = SamplingSettings(n=1, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature)
+    sampling = SamplingSettings(
+        n=1,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        batch_size=settings.batch_size,
+    )
     sides = {
         "trained": policy.model_copy(update=trained_policy(run.policy, tuning)),
         "start": policy,

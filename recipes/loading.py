@@ -28,7 +28,7 @@ from rewards.errors import InputError, MissingFileError
 NOT_IN_DIGEST = (
     *("output", "track", "price_in", "price_out", "max_calls", "max_cost", "failures"),
     *("judge_certificate", "allow_uncertified"),
-    *("judge.batch_size", "sampling.batch_size"),
+    *("judge.batch_size", "sampling.batch_size", "evaluate.batch_size"),
     *(f"judge.endpoint.{key}" for key in ("api_key_env", "concurrency", "timeout", "max_retries")),
 )
 """Keys that may differ when a run is resumed, since no result depends on them: where it lies, who watches it, what it

@@ -113,6 +113,8 @@ class EvaluationSettings(Settings):
     """Token limit of a response."""
     temperature: float = Field(default=0.0, ge=0.0)
     """0 is greedy."""
+    batch_size: int = Field(default=16, ge=1)
+    """Responses in one batch, here and in the guard's looks; does not change a response."""
 
 
 class FailureSettings(Settings):

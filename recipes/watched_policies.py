@@ -29,7 +29,7 @@ class Watched(Protocol):
     def draw(self, prompts: Sequence[Prompt], sampling: SamplingSettings, path: Path, seed: int) -> list[Candidate]:
         """Responses, into a file and going on from what it holds."""
 
-    def gap(self, prompts: Mapping[str, Prompt], drawn: Sequence[Candidate]) -> float:
+    def gap(self, prompts: Mapping[str, Prompt], drawn: Sequence[Candidate], batch_size: int) -> float:
         """Mean over responses of log policy - log start policy, in nats."""
 
 
@@ -44,11 +44,11 @@ class StoredPolicy:
         """Responses of the loaded policy."""
         return draw(self.policy, sampling, prompts, path, seed=seed)
 
-    def gap(self, prompts: Mapping[str, Prompt], drawn: Sequence[Candidate]) -> float:
+    def gap(self, prompts: Mapping[str, Prompt], drawn: Sequence[Candidate], batch_size: int) -> float:
         """By loading one after the other; 0 where they are the same."""
         if self.policy == self.start:
             return 0.0
-        return _gap(_logprobs(_loaded(self.policy), prompts, drawn), _logprobs(_loaded(self.start), prompts, drawn))
+        return _gap(*(_logprobs(_loaded(policy), prompts, drawn, batch_size) for policy in (self.policy, self.start)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,16 @@ class TrainedPolicy:
             )
         return list(read_records(path, Candidate))
 
-    def gap(self, prompts: Mapping[str, Prompt], drawn: Sequence[Candidate]) -> float:
+    def gap(self, prompts: Mapping[str, Prompt], drawn: Sequence[Candidate], batch_size: int) -> float:
         """With the adapter on and off; the start policy is loaded where it is not the bare model."""
         with self._at_rest() as local:
-            mine = _logprobs(local, prompts, drawn)
+            mine = _logprobs(local, prompts, drawn, batch_size)
             if hasattr(self.model, "disable_adapter") and self.start.adapter is None:
                 with self.model.disable_adapter():
-                    return _gap(mine, _logprobs(local, prompts, drawn))
+                    return _gap(mine, _logprobs(local, prompts, drawn, batch_size))
         # In the numbers of the policy: those of 16 bits would count as a distance.
         start = self.start.model_copy(update={"dtype": str(self.model.dtype).removeprefix("torch.")})
-        return _gap(mine, _logprobs(_loaded(start), prompts, drawn))
+        return _gap(mine, _logprobs(_loaded(start), prompts, drawn, batch_size))
 
     @contextmanager
     def _at_rest(self) -> Iterator[LocalModel]:
@@ -107,10 +107,12 @@ def _loaded(policy: PolicySettings) -> LocalModel:
     return load_model(policy.model, adapter=policy.adapter, dtype=policy.dtype, attention=policy.attention)
 
 
-def _logprobs(local: LocalModel, prompts: Mapping[str, Prompt], drawn: Sequence[Candidate]) -> dict[str, float]:
+def _logprobs(
+    local: LocalModel, prompts: Mapping[str, Prompt], drawn: Sequence[Candidate], batch_size: int
+) -> dict[str, float]:
     from rl.response_logprobs import response_logprobs
 
-    return response_logprobs(local, prompts, drawn)
+    return response_logprobs(local, prompts, drawn, batch_size=batch_size)
 
 
 def _gap(mine: Mapping[str, float], start: Mapping[str, float]) -> float:

@@ -18,7 +18,7 @@ from rewards.types import Candidate, Prompt
 
 
 def response_logprobs(
-    local: LocalModel, prompts: Mapping[str, Prompt], candidates: Sequence[Candidate], *, batch_size: int = 8
+    local: LocalModel, prompts: Mapping[str, Prompt], candidates: Sequence[Candidate], *, batch_size: int
 ) -> dict[str, float]:
     """Sum of the log-probabilities (nats, temperature 1) of each response's tokens, by candidate id.
 
