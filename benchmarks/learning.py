@@ -1,11 +1,12 @@
 """Does the on-policy training learn? Tiny byte-level models that are paid for one kind of letter, five seeds each.
 
-    python -m benchmarks.learning [--seeds 5] [--only ppo grpo rloo ppo-lora ppo-ddp ppo-zero2 ppo-zero3]
+    python -m benchmarks.learning [--seeds 5] [--only ppo grpo rloo ppo-lora ppo-bf16 ppo-ddp ...]
 
 ppo, grpo, rloo: all weights of a Llama of bytes with random weights, paid for the share of vowels, 100 steps of 64
 responses of at most 24 bytes. ppo-lora: an adapter of rank 8 on such a model that was first fitted to the bundled
-prompts (an adapter on random weights has nothing to steer), paid for the share of the letter s. ppo-ddp, ppo-zero2,
-ppo-zero3: as ppo, on two processes with 32 responses each (on the CPU with gloo; ZeRO needs DeepSpeed).
+prompts (an adapter on random weights has nothing to steer), paid for the share of the letter s. ppo-bf16: as ppo, in
+bfloat16, which some CPUs compute in too. ppo-ddp, ppo-zero2, ppo-zero3: as ppo, on two processes with 32 responses
+each (on the CPU with gloo; ZeRO needs DeepSpeed).
 
 Reported for every seed: reward and tokens of a response in the first step and in the last ten. Writes
 benchmarks/results/learning.json with medians and ranges.
@@ -30,7 +31,7 @@ RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 STEPS, BATCH, LENGTH, RATE, KL = 100, 64, 24, 5e-3, 0.002
 FIT_STEPS, FIT_WINDOW = 600, 64
-WAYS = ("ppo", "grpo", "rloo", "ppo-lora", "ppo-ddp", "ppo-zero2", "ppo-zero3")
+WAYS = ("ppo", "grpo", "rloo", "ppo-lora", "ppo-bf16", "ppo-ddp", "ppo-zero2", "ppo-zero3")
 
 
 def main() -> int:
@@ -111,6 +112,7 @@ def _one(way: str, seed: int, work: Path) -> int:
         model=str(model),
         output=work / "policy",
         settings=settings,
+        dtype="bfloat16" if way == "ppo-bf16" else "auto",
         launch=LaunchSettings(processes=2, strategy=strategy) if strategy else None,  # type: ignore[arg-type]
         callbacks=[_keeping_logs(work / "logs.jsonl")] if rank == 0 else [],
     )

@@ -115,6 +115,31 @@ def test_lora_has_one_copy_of_the_weights_and_saves_policy_and_critic_apart(
     assert not same(weights_in(tmp_path / "c"), adapter)
 
 
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU does not multiply in bfloat16")
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_it_trains_in_bfloat16(tuning: Any, tiny_model: Path, tmp_path: Path) -> None:
+    watch = Watch()
+    train_ppo(
+        prompts_of(4),
+        rewards=[vowels],
+        model=str(tiny_model),
+        output=tmp_path,
+        settings=settings_of(tuning=tuning, learning_rate=1e-2),
+        callbacks=[watch],
+        dtype="bfloat16",
+    )
+    names = ["loss", "reward", "kl", "entropy", "value_loss", "explained_variance", "clip_fraction"]
+    for logs in watch.logs:
+        assert all(math.isfinite(logs[name]) for name in names), logs
+    assert abs(watch.logs[0]["kl"]) < 1e-2  # of 8 tokens, between the policy and itself
+    assert abs(watch.logs[-1]["kl"]) > 0.0
+    trained = weights_in(tmp_path)
+    assert {weight.dtype for weight in trained.values()} == {torch.float32}  # the optimizer's numbers are not halved
+    if tuning == "full":
+        start = weights_in(tiny_model)
+        assert any(not torch.equal(weight, start[name]) for name, weight in trained.items())
+
+
 def test_a_critic_of_another_kind_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     train_ppo(prompts_of(4), rewards=[vowels], model=str(tiny_model), output=tmp_path / "a", settings=settings_of())
     shared = CriticSettings(kind="shared", start=tmp_path / "a" / "critic")
