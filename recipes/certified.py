@@ -1,13 +1,15 @@
 """A judge's certificate in a run: asked for before a policy is trained, and kept for the report.
 
 It is looked at before anything is sampled, since a run that stops for want of it after hours has wasted them: the
-judge is loaded once for its digest and let go again. Without `allow_uncertified` a judge that nobody measured is
-refused, and so is the certificate of other weights, another protocol, mode or decoding. What it says is not judged.
-A calibration map is looked at likewise.
+judge is loaded once, where its digest is needed, and let go again. Without `allow_uncertified` a judge that nobody
+measured is refused, and so is the certificate of other weights, another protocol, mode or decoding. What it says is
+not judged. A calibration map is looked at likewise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from recipes.job import Job
@@ -15,16 +17,32 @@ from recipes.schema import JudgeRecipe, OnPolicyRecipe, Recipe, SamplingRecipe, 
 from rewards.calibration import CalibrationMap
 from rewards.certificate import JudgeCertificate, check_certificate, find_certificate
 from rewards.errors import InputError
-from rewards.judges.base import JudgeCard
+from rewards.judges.base import Judge, JudgeCard
 from rewards.judges.config import JudgeSettings
 from rl.run_folder import RunFolder
 
 
-def require_certificate(job: Job, recipe: TrainingRecipe | OnPolicyRecipe) -> None:
-    """See that the recipe's judge has a certificate of its own, or is allowed not to.
+def check_judge(job: Job, recipe: Recipe) -> None:
+    """See that the calibration map and, before a training, the certificate are those of the recipe's judge.
 
-    Raises InputError when there is none, when it is another judge's, or when the one named cannot be read.
+    Keeps a copy of both. Raises InputError when there is no certificate and none is not allowed, when one of them is
+    another judge's or cannot be read, and when the map is another one than the run began with; and MissingFileError.
     """
+    if not isinstance(recipe, SamplingRecipe | JudgeRecipe | OnPolicyRecipe):
+        return
+
+    @cache
+    def opened() -> Judge:
+        from rewards.judges.load import load_judge
+
+        return load_judge(recipe.judge)
+
+    _keep_calibration(job, recipe, opened)
+    if isinstance(recipe, TrainingRecipe | OnPolicyRecipe):
+        _require_certificate(job, recipe, opened)
+
+
+def _require_certificate(job: Job, recipe: TrainingRecipe | OnPolicyRecipe, judge: Callable[[], Judge]) -> None:
     if recipe.allow_uncertified:
         note_certificate(job.run, recipe.judge, recipe.judge_certificate)
         return
@@ -38,17 +56,13 @@ def require_certificate(job: Job, recipe: TrainingRecipe | OnPolicyRecipe) -> No
             "training takes its rewards at their word. Measure it with autoj certify --out FOLDER and the same "
             "--judge.… settings, or train without: --allow-uncertified true"
         )
-    from rewards.judges.load import load_judge
-
-    check_certificate(path, load_judge(recipe.judge)).save(job.run.certificate)
+    check_certificate(path, judge()).save(job.run.certificate)
 
 
-def keep_calibration(job: Job, recipe: Recipe) -> None:
-    """See that the map of a recipe's rewards, where it has one, is of its judge's ratings, and keep a copy.
-
-    Raises MissingFileError, or InputError for what is no such map, or another one than the run began with.
-    """
-    if not isinstance(recipe, SamplingRecipe | JudgeRecipe | OnPolicyRecipe) or recipe.reward.calibration is None:
+def _keep_calibration(
+    job: Job, recipe: SamplingRecipe | JudgeRecipe | OnPolicyRecipe, judge: Callable[[], Judge]
+) -> None:
+    if recipe.reward.calibration is None:
         return
     named, kept = recipe.reward.calibration, job.run.calibration
     if kept.is_file():
@@ -58,10 +72,8 @@ def keep_calibration(job: Job, recipe: Recipe) -> None:
                 "one in its place, or start over with --clean"
             )
         return
-    from rewards.judges.load import load_judge
-
     found = CalibrationMap.load(named)
-    found.check_rewards(load_judge(recipe.judge).card.digest if found.judge else "", recipe.reward.rescale)
+    found.check_rewards(judge().card.digest if found.judge else "", recipe.reward.rescale)
     found.save(kept)
 
 

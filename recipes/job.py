@@ -80,8 +80,8 @@ def _number(value: float) -> str:
 def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFolder]:
     """The run folder of a recipe, made or taken up again, and held for this process until the block ends.
 
-    A folder made here in which nothing was finished before an error of ours (bad input, a judge that cannot be asked)
-    is taken away again, so that the corrected command can be given without `--clean`. Raises InputError when the
+    A folder made here in which nothing but reading was done before an error of ours (bad input, a judge that cannot be
+    loaded) is taken away again, so that the corrected command can be given without `--clean`. Raises InputError when the
     folder exists and neither flag was given, when `resume` finds another recipe, when `clean` would remove what is no
     run, and when another process works in it.
     """
@@ -103,10 +103,17 @@ def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFold
         try:
             yield run
         except AutojError:
-            begun = {*_BEGINNING, run.recipe.name, run.calibration.name}
-            if fresh and {path.name for path in run.path.iterdir()} <= begun:
+            if fresh and _only_read(run):
                 shutil.rmtree(run.path)
             raise
+
+
+def _only_read(run: RunFolder) -> bool:
+    """Whether nothing lies here but what was read, which is read again in no time."""
+    sources = {"prompts": run.evaluation_prompts.parent, "candidates": run.candidates}
+    read = [sources[stage] for stage in run.finished() if stage in sources]
+    files = [run.recipe, run.calibration, run.certificate, run.judge, *([run.prompts, run.stages] if read else []), *read]
+    return {path.name for path in run.path.iterdir()} <= {*_BEGINNING, *(file.name for file in files)}
 
 
 @contextmanager

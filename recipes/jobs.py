@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recipes import learning_stages as learning
 from recipes import selecting, stages, together
-from recipes.certified import keep_calibration, require_certificate
+from recipes.certified import check_judge
 from recipes.finish import conclude
 from recipes.job import Job, opened_run
 from recipes.judge_recipes import CollectRecipe, TrainJudgeRecipe
@@ -27,7 +27,6 @@ from recipes.schema import (
     SampleRecipe,
     SamplingRecipe,
     SelectRecipe,
-    TrainingRecipe,
 )
 from rewards.types import Candidate, Prompt
 from rl.run_folder import RunFolder
@@ -48,7 +47,7 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, clean: bool = False) -> 
         Tracker.start(run, mode=recipe.track.mode, project=recipe.track.project, config=config) as tracker,
     ):
         job = Job(run, tracker)
-        keep_calibration(job, recipe)
+        check_judge(job, recipe)
         _work(job, recipe)
         if not isinstance(recipe, CollectRecipe):  # nothing of a policy to report; it says itself what came out
             conclude(job)
@@ -98,8 +97,6 @@ class Judged:
 
 
 def _sample_and_judge(job: Job, recipe: SamplingRecipe, *, held_out: int) -> tuple[Judged, list[Prompt]]:
-    if isinstance(recipe, TrainingRecipe):
-        require_certificate(job, recipe)
     prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
     return _judged(job, recipe, prompts), rest
 
@@ -151,7 +148,6 @@ def _filter(job: Job, recipe: FilterRecipe) -> None:
 
 
 def _learn_in_rounds(job: Job, recipe: RoundedRecipe) -> None:
-    require_certificate(job, recipe)
     held_out = recipe.evaluate.prompts
     prompts, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
     in_rounds(job, recipe, prompts, rest, _learn)
@@ -172,7 +168,6 @@ def _learn(job: Job, recipe: RoundedRecipe, prompts: Sequence[Prompt]) -> None:
 def _learn_on_policy(job: Job, recipe: PPORecipe | GRPORecipe | RLOORecipe) -> None:
     from recipes.on_policy import train_guarded
 
-    require_certificate(job, recipe)
     held_out = recipe.evaluate.prompts
     _, rest = stages.prepare_prompts(job, recipe.prompts, held_out=held_out, seed=recipe.seed)
     train_guarded(job, recipe, rest)

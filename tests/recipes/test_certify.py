@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from recipes.cli import main
+from rewards.calibration import CalibrationMap
 from rewards.certificate import CERTIFICATE_FILE, JudgeCertificate, check_certificate, find_certificate
 from rewards.judges.config import JudgeSettings
 from rewards.judges.load import load_generative_judge
@@ -117,6 +118,22 @@ def test_training_without_a_certificate_says_what_to_do_and_leaves_no_folder(
     assert "autoj certify --out" in said
     assert "--allow-uncertified true" in said
     assert not output.exists()
+
+
+def test_before_a_training_the_judge_is_opened_once_for_its_certificate_and_its_calibration_map(
+    tiny_model: Path, tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rewards.judges import load
+
+    judge, opened = JudgeCertificate.load(certificate).judge, []
+    curve = tmp_path / "map.json"
+    CalibrationMap(kind="rating", x=(1, 10), y=(1, 10), n=9, judge=judge.digest).save(curve)
+    real = load.load_judge
+    monkeypatch.setattr(load, "load_judge", lambda *given, **more: opened.append(1) or real(*given, **more))
+    named = ["--judge-certificate", str(certificate), "--reward.calibration", str(curve)]
+    words = run(tiny_model, tmp_path / "run", "--allow-uncertified", "false", *named, "--sampling.n", "2")
+    assert main([*words, "--policy.adapter", str(tmp_path / "none")]) == 2  # stops at sampling, before any judging
+    assert len(opened) == 1
 
 
 def test_training_refuses_the_certificate_of_another_judge(

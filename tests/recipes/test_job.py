@@ -25,6 +25,18 @@ def test_after_bad_input_the_corrected_command_runs_without_clean(tmp_path: Path
     assert judge(responses, output, "--columns.response", "answer") == 0
 
 
+def test_after_a_mistyped_model_the_corrected_command_runs_without_clean(tmp_path: Path) -> None:
+    responses, output = tmp_path / "responses.jsonl", tmp_path / "run"
+    responses.write_text('{"prompt": "Why is the sky blue?", "response": "It scatters."}\n')
+    wrong = ["--judge.model", str(tmp_path / "none"), "--track.mode", "off", "--output", str(output)]
+    assert main(["judge", str(responses), *wrong]) == 2
+    assert not output.exists()
+    assert judge(responses, output) == 0
+    trained = ["run", "dpo/tiny", *SCRIPTED, "--allow-uncertified", "true", "--output", str(tmp_path / "trained")]
+    assert main([*trained, "--policy.model", str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "trained").exists()
+
+
 @pytest.mark.parametrize("error", [JudgeUnavailableError("no server"), MissingExtraError("no vllm")])
 def test_a_judge_that_cannot_be_asked_leaves_no_empty_run_folder(error: AutojError, tmp_path: Path) -> None:
     recipe = load_recipe("filter/tiny", ["--output", str(tmp_path / "run")])
