@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,16 +16,19 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
+from recipes.cli import main
 from rewards.errors import MissingExtraError
-from rewards.jsonl import read_records
+from rewards.jsonl import read_records, write_records
 from rewards.judges import ray_cluster
 from rewards.judges.base import CompareItem, RateItem
 from rewards.judges.config import DecodingSettings, JudgeSettings, RaySettings
 from rewards.judges.load import load_judge
 from rewards.judging import rate_to_file
 from rewards.types import Candidate, Comparison, Judgment, Message, Prompt
+from rl.run_folder import RunFolder
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray (autoj[ray]) is not installed")
+REQUESTS = 400
 PROMPT = Prompt(id="p", messages=(Message(role="user", content="Why is the sky blue?"),))
 
 
@@ -116,3 +122,41 @@ def test_an_actor_killed_in_the_middle_loses_and_doubles_nothing(tiny_model: Pat
 def _is_actor(process: psutil.Process) -> bool:
     words = " ".join(process.info["cmdline"] or [])
     return "MapWorker" in words and "_Asker" in words
+
+
+@needs_ray
+def test_it_joins_a_cluster_by_its_address_and_outlives_a_node_that_came_later(tiny_model: Path, tmp_path: Path):
+    from ray.cluster_utils import Cluster
+
+    responses, output = tmp_path / "responses.jsonl", tmp_path / "run"
+    write_records(responses, [{"prompt": "Why?", "response": f"Because of {n}. " * 3} for n in range(REQUESTS)])
+    words = ["judge", str(responses), "--judge.model", str(tiny_model), "--judge.mode", "critique"]
+    words += ["--judge.decoding.max_new_tokens", "96", "--track.mode", "off"]
+    there = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    actors = ["--engine", "ray", "--judge.ray.address", there.address, "--judge.ray.min_actors", "1"]
+    actors += ["--judge.ray.max_actors", "2", "--judge.ray.chunk", "2", "--judge.ray.cpus", "1"]
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        command = [sys.executable, "-m", "recipes.cli", *words, *actors, "--output", str(output)]
+        run = subprocess.Popen(command, stderr=file)
+    try:
+        path = RunFolder(output).judgments
+        _wait(run, log, lambda: path.exists() and path.read_text().count("\n") >= 4)
+        second = there.add_node(num_cpus=1)
+        _wait(run, log, lambda: sum(map(_is_actor, psutil.process_iter(["cmdline"]))) >= 2)
+        there.remove_node(second, allow_graceful=False)
+        assert run.wait(300) == 0, log.read_text()
+    finally:
+        run.kill()
+        there.shutdown()
+    assert main([*words, "--output", str(tmp_path / "local")]) == 0
+    kept, near = (list(read_records(RunFolder(one).judgments, Judgment)) for one in (output, tmp_path / "local"))
+    assert by_id(kept) == by_id(near)
+    assert len(kept) == REQUESTS
+
+
+def _wait(run: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not ready():
+        assert run.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
