@@ -78,7 +78,7 @@ def _rated(folder: Path, mode: Mode, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _agreement(rows: list[Row], both: list[int], modes: dict[str, Any]) -> dict[str, Any]:
+def _agreement(rows: list[Row], both: list[int], modes: dict[Mode, Any]) -> dict[str, Any]:
     from judge_training.rating_agreement import RatedResponse, rating_agreement
 
     written, expected = (
