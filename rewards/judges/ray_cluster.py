@@ -9,6 +9,7 @@ ray is imported inside functions (extra `ray`).
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -54,6 +55,7 @@ def answers(settings: RaySettings, asker: type[Any], given: tuple[Any, ...], lin
 
     join(settings)
     DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans and hints break up the progress bar
     blocks = math.ceil(len(lines) / settings.chunk)
     found = ray.data.from_items([{"item": line} for line in lines], override_num_blocks=blocks).map_batches(
         asker,

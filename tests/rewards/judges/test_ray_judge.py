@@ -131,7 +131,7 @@ def test_it_joins_a_cluster_by_its_address_and_outlives_a_node_that_came_later(t
     responses, output = tmp_path / "responses.jsonl", tmp_path / "run"
     write_records(responses, [{"prompt": "Why?", "response": f"Because of {n}. " * 3} for n in range(REQUESTS)])
     words = ["judge", str(responses), "--judge.model", str(tiny_model), "--judge.mode", "critique"]
-    words += ["--judge.decoding.max_new_tokens", "96", "--track.mode", "off"]
+    words += ["--judge.decoding.max_new_tokens", "96", "--track.mode", "off", "--failures.limit", "1"]
     there = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     actors = ["--engine", "ray", "--judge.ray.address", there.address, "--judge.ray.min_actors", "1"]
     actors += ["--judge.ray.max_actors", "2", "--judge.ray.chunk", "2", "--judge.ray.cpus", "1"]
