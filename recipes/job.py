@@ -81,9 +81,9 @@ def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFold
     """The run folder of a recipe, made or taken up again, and held for this process until the block ends.
 
     A folder made here in which nothing but reading was done before an error of ours (bad input, a judge that cannot be
-    loaded) is taken away again, so that the corrected command can be given without `--clean`. Raises InputError when the
-    folder exists and neither flag was given, when `resume` finds another recipe, when `clean` would remove what is no
-    run, and when another process works in it.
+    loaded) is taken away again, so that the corrected command can be given without `--clean`. Raises InputError when
+    the folder exists and neither flag was given, when `resume` finds another recipe, when `clean` would remove what is
+    no run, and when another process works in it.
     """
     if clean and resume:
         raise InputError("expected --resume or --clean, got both")
@@ -110,9 +110,9 @@ def opened_run(recipe: Recipe, *, resume: bool, clean: bool) -> Iterator[RunFold
 
 def _only_read(run: RunFolder) -> bool:
     """Whether nothing lies here but what was read, which is read again in no time."""
-    sources = {"prompts": run.evaluation_prompts.parent, "candidates": run.candidates}
-    read = [sources[stage] for stage in run.finished() if stage in sources]
-    files = [run.recipe, run.calibration, run.certificate, run.judge, *([run.prompts, run.stages] if read else []), *read]
+    read = {"prompts": run.evaluation_prompts.parent, "candidates": run.candidates}
+    files = [run.recipe, run.calibration, run.certificate, run.judge, run.stages, run.prompts]
+    files += [read[stage] for stage in run.finished() if stage in read]
     return {path.name for path in run.path.iterdir()} <= {*_BEGINNING, *(file.name for file in files)}
 
 
