@@ -84,7 +84,7 @@ def alone(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "strategy",
-    ["ddp", pytest.param("zero2", marks=needs_deepspeed), pytest.param("zero3", marks=needs_deepspeed)],
+    ["ddp", "fsdp2", pytest.param("zero2", marks=needs_deepspeed), pytest.param("zero3", marks=needs_deepspeed)],
 )
 def test_two_processes_train_the_same_judge_as_one(
     strategy: Strategy, alone: Path, tiny_model: Path, tmp_path: Path
@@ -96,6 +96,7 @@ def test_two_processes_train_the_same_judge_as_one(
     job.write_text(json.dumps(content | {"settings": settings_for(2).model_dump(mode="json"), "launch": launch}))
     done = torchrun(str(WORKER), str(job))
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "nothing was sharded" not in done.stderr
     assert json.loads((output / "training.json").read_text())["processes"] == 2
     assert losses_in(output) == pytest.approx(losses_in(alone), rel=1e-4)
     expected = weights_of(alone)
@@ -109,7 +110,7 @@ def test_two_processes_train_the_same_judge_as_one(
     assert len(judged["scores"]) == 12
     assert len(set(judged["scores"].values())) > 1
     assert not list(output.rglob("training_args.bin"))
-    if strategy == "zero3":  # the one whose weights, optimizer and gradients are all in parts
+    if strategy in ("zero3", "fsdp2"):  # whose weights, optimizer and gradients are all in parts
         resumes(job, output)
 
 

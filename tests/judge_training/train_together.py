@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from judge_training.examples import read_examples
 from judge_training.train import train_judge
@@ -30,7 +31,38 @@ def without_compiling() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def fsdp2_on_a_cpu() -> None:
+    """Let accelerate shard on CPUs as on GPUs; by itself it leaves the plugin aside there and trains with DDP.
+
+    Says at the end of the process if nothing was sharded after all.
+    """
+    import atexit
+
+    from accelerate import state
+    from accelerate.utils import DistributedType
+    from torch.distributed import fsdp
+
+    from rewards.training import distributed
+
+    shard, sharded = fsdp.fully_shard, []
+    fsdp.fully_shard = lambda module, *given, **more: sharded.append(module) or shard(module, *given, **more)
+    atexit.register(lambda: sharded or print("nothing was sharded", file=sys.stderr))
+
+    distributed.check_machine = lambda launch, here: None
+    begin = state.AcceleratorState.__init__
+
+    def init(self: Any, *given: Any, fsdp_plugin: Any = None, **more: Any) -> None:
+        begin(self, *given, fsdp_plugin=fsdp_plugin, **more)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+            state.PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    state.AcceleratorState.__init__ = init
+
+
 def main(job: dict) -> None:
+    if job["launch"]["strategy"] == "fsdp2":
+        fsdp2_on_a_cpu()
     if job["launch"]["strategy"].startswith("zero"):
         without_compiling()
     output, examples = Path(job["output"]), Path(job["examples"])

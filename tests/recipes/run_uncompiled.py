@@ -1,4 +1,5 @@
-"""The command as torchrun starts it in the tests of DeepSpeed, without an operator that takes a minute to compile.
+"""The command as torchrun starts it in the tests of sharding: DeepSpeed's without an operator that takes a minute to
+compile, and FSDP2's on CPUs.
 
 torchrun --nproc_per_node 2 tests/recipes/run_uncompiled.py run RECIPE --launch.processes 2 --launch.strategy zero2
 """
@@ -8,8 +9,11 @@ from __future__ import annotations
 import sys
 
 from recipes.cli import main
-from tests.judge_training.train_together import without_compiling
+from tests.judge_training.train_together import fsdp2_on_a_cpu, without_compiling
 
 if __name__ == "__main__":
-    without_compiling()
+    if "fsdp2" in sys.argv:
+        fsdp2_on_a_cpu()
+    else:
+        without_compiling()
     sys.exit(main(sys.argv[1:]))

@@ -127,19 +127,21 @@ def refuses_what_one_process_refuses(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@needs_deepspeed
-def test_zero_2_trains_the_policy_that_one_process_does(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", [pytest.param("zero2", marks=needs_deepspeed), "fsdp2"])
+def test_sharded_it_trains_the_policy_that_one_process_does(strategy: str, tiny_model: Path, tmp_path: Path) -> None:
     alone, run = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "run")
     assert main(flags("dpo", tiny_model, alone.path, batch=2)) == 0
     worker = [str(Path(__file__).parent / "run_uncompiled.py"), *flags("dpo", tiny_model, run.path, batch=1)]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    asked = ["--launch.processes", "2", "--launch.strategy", "zero2"]
+    asked = ["--launch.processes", "2", "--launch.strategy", strategy]
     done = command(*launcher, *worker, *asked)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "nothing was sharded" not in done.stderr
     assert training(run)["processes"] == 2
     check_same_policy(run, alone)
-    parts = list((run.policy / "checkpoints" / "checkpoint-3").glob("global_step*/*_optim_states.pt"))
-    assert len(parts) == 2  # what a resuming job is checked against
+    if strategy == "zero2":
+        parts = list((run.policy / "checkpoints" / "checkpoint-3").glob("global_step*/*_optim_states.pt"))
+        assert len(parts) == 2  # what a resuming job is checked against
 
 
 def test_ctrl_c_ends_the_processes_after_their_step_with_a_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
