@@ -170,7 +170,7 @@ def save_critic(weights: Mapping[str, torch.Tensor], folder: Path) -> None:
 
 
 def load_critic(critic: Critic, folder: Path) -> None:
-    """Read the trained weights that `save_critic` wrote; also into a critic that ZeRO-3 keeps in parts.
+    """Read the trained weights that `save_critic` wrote; also into a critic that ZeRO-3 or FSDP keeps in parts.
 
     Raises InputError when there are none, or when they are a critic's of another shape or kind.
     """
@@ -191,7 +191,18 @@ def load_critic(critic: Critic, folder: Path) -> None:
         )
     for name, weight in mine.items():
         with _whole(weight), torch.no_grad():
-            weight.copy_(saved[name])
+            weight.copy_(_as(weight, saved[name]))
+
+
+def _as(weight: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """A whole weight, in parts where FSDP keeps the like of it in parts."""
+    if not torch.distributed.is_available():
+        return whole
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(weight, DTensor):
+        return whole
+    return distribute_tensor(whole.to(weight.device, weight.dtype), weight.device_mesh, weight.placements)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def train_on_policy(
     """
     launch = job.get("launch") or LaunchSettings()
     output, dtype, weights = job["output"], job.get("dtype", "auto"), job.get("weights")
-    _check(job["rewards"], weights, launch)
+    _check(job["rewards"], weights)
     with joined(launch) as sharding:
         from transformers import set_seed
 
@@ -137,16 +137,11 @@ def train_on_policy(
         )
 
 
-def _check(rewards: Sequence[RewardFunction], weights: Sequence[float] | None, launch: LaunchSettings) -> None:
+def _check(rewards: Sequence[RewardFunction], weights: Sequence[float] | None) -> None:
     if not rewards or (weights is not None and len(weights) != len(rewards)):
         given = "no weights" if weights is None else f"{len(weights)} weights"
         raise InputError(
             f"expected at least one reward, and a weight for each or none, got {len(rewards)} and {given}"
-        )
-    if launch.strategy == "fsdp2":
-        raise InputError(
-            "expected launch.strategy ddp, zero2 or zero3 for on-policy training, got fsdp2, which it was never run "
-            "with"
         )
 
 

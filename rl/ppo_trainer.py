@@ -25,6 +25,7 @@ Not done here: images, tools, an entropy bonus, evaluation within training. Impo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -310,7 +311,8 @@ class PPOTrainer(JudgedTrainer, GRPOTrainer):  # type: ignore[misc]  # trl ships
             super()._save(output_dir, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        with without_critic(self.model):
+        # FSDP's own file is of the whole model, the critic included.
+        with nullcontext() if self.is_fsdp_enabled else without_critic(self.model):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         load_critic(self.critic, Path(resume_from_checkpoint) / FOLDER)
 

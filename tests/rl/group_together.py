@@ -1,6 +1,6 @@
 """One of several processes that train with GRPO or RLOO, for test_group_distributed.py: `… job.json`.
 
-The second process has no reward for any of its responses.
+The second process has no reward for any of its responses. The responses of the process `short` end at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from rewards.training.distributed import process_rank
 from rewards.training.launch_settings import LaunchSettings
 from rl.guard_callback import GuardCallback, Opinion
-from tests.judge_training.train_together import without_compiling
+from tests.judge_training.train_together import fsdp2_on_a_cpu, without_compiling
 from tests.rl.group_toys import JOBS, group_settings
 from tests.rl.ppo_toys import prompts_of, vowels
 
@@ -27,6 +27,8 @@ def main(path: Path) -> None:
     job = json.loads(path.read_text())
     if job["launch"]["strategy"].startswith("zero"):
         without_compiling()
+    if job["launch"]["strategy"] == "fsdp2":
+        fsdp2_on_a_cpu()
     looks: list[int] = []
 
     def look(step: int, model: Any, tokenizer: Any) -> Opinion:
@@ -40,6 +42,7 @@ def main(path: Path) -> None:
         output=Path(job["output"]),
         settings=group_settings(job["kind"], **job["settings"]),
         launch=LaunchSettings(**job["launch"]),
+        trl={"generation_kwargs": {"eos_token_id": list(range(320))}} if job.get("short") == process_rank() else {},
         callbacks=[GuardCallback(1, look if process_rank() == 0 else None)] if job.get("guard") else [],
     )
     (Path(job["output"]) / f"looks_{process_rank()}.json").write_text(json.dumps(looks))

@@ -31,6 +31,8 @@ def state_of(output: Path, step: int) -> list[dict[str, Any]]:
         ("grpo", "ddp", {"loss_type": "dapo"}),
         ("grpo", "ddp", {"loss_type": "grpo"}),
         ("rloo", "ddp", {}),
+        ("grpo", "fsdp2", {"loss_type": "dapo"}),
+        ("rloo", "fsdp2", {}),
         pytest.param("grpo", "zero2", {"loss_type": "dapo"}, marks=needs_deepspeed),
         pytest.param("rloo", "zero3", {}, marks=needs_deepspeed),
     ],
@@ -65,6 +67,27 @@ def test_a_process_without_any_reward_is_as_if_it_were_not_there(
     for name, weight in alone.items():
         # Adam's first step is the sign of the gradient: where that is next to 0 it may differ in the last place.
         assert (weight - both[name]).abs().gt(1e-4).float().mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy"), [("grpo", "fsdp2"), pytest.param("grpo", "zero3", marks=needs_deepspeed)]
+)
+def test_a_process_whose_responses_end_early_waits_for_the_other(
+    kind: str, strategy: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Where each layer is gathered from all processes, every process must go through as many tokens."""
+    job = {
+        "kind": kind,
+        "model": str(tiny_model),
+        "output": str(tmp_path / "out"),
+        "settings": {"max_steps": 2, "batch_size": 4, "save_steps": 2},
+        "launch": {"processes": 2, "strategy": strategy},
+        "short": 1,
+    }
+    together(job, tmp_path, WORKER)
+    logged = state_of(tmp_path / "out", 2)
+    assert [entry["completions/min_length"] for entry in logged] == [1, 1]
+    assert all(entry["completions/max_length"] > 1 for entry in logged)
 
 
 def test_the_guard_is_heard_by_every_process(tiny_model: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ needs_deepspeed = pytest.mark.skipif(
 )
 strategies = pytest.mark.parametrize(
     "strategy",
-    ["ddp", pytest.param("zero2", marks=needs_deepspeed), pytest.param("zero3", marks=needs_deepspeed)],
+    ["ddp", "fsdp2", pytest.param("zero2", marks=needs_deepspeed), pytest.param("zero3", marks=needs_deepspeed)],
 )
 
 
