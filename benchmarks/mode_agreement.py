@@ -1,9 +1,10 @@
 """Do the two modes of one judge agree: the rating after a critique, and the one read at once?
 
-    AUTOJ_DATA=FOLDER python -m benchmarks.judge_finetune --mode critique --minutes 10 --measure 8 --output JUDGE
-    AUTOJ_DATA=FOLDER python -m benchmarks.mode_agreement JUDGE [--queries 4]
+    autoj run judge/tiny --mode critique --train.max_steps 80 --train.batch_size 4 --train.learning_rate 1e-3 \\
+      --train.max_length 768 --output JUDGE
+    AUTOJ_DATA=FOLDER python -m benchmarks.mode_agreement JUDGE/trained_judge [--queries 4]
 
-JUDGE is an adapter on the embedded model with its protocol, such as the first command leaves: the untrained model
+The judge is an adapter on the embedded model with its protocol, such as the first command leaves: the untrained model
 writes no verdict, so of `benchmarks.judging_ways` nothing can be told. The requests are those of that benchmark. Of
 those with a rating in both modes: how far the written (whole) and the expected ratings are apart, and their rank
 correlation, over all and within a query. Writes benchmarks/results/mode_agreement.json.
