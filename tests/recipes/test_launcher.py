@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,6 +143,35 @@ def test_sharded_it_trains_the_policy_that_one_process_does(strategy: str, tiny_
     if strategy == "zero2":
         parts = list((run.policy / "checkpoints" / "checkpoint-3").glob("global_step*/*_optim_states.pt"))
         assert len(parts) == 2  # what a resuming job is checked against
+
+
+def test_two_launchers_that_meet_train_the_policy_that_one_process_does(tiny_model: Path, tmp_path: Path) -> None:
+    """As two machines with a disk that they share: each is given the same command."""
+    alone, run = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "run")
+    assert main(flags("dpo", tiny_model, alone.path, batch=2)) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    words = [*flags("dpo", tiny_model, run.path, batch=1), "--nproc", "1", "--nnodes", "2", "--rdzv", place]
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", "recipes.cli", *words],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        said = [machine.communicate(timeout=240)[1] for machine in machines]
+    finally:
+        for machine in machines:
+            machine.kill()
+    assert [machine.returncode for machine in machines] == [0, 0], "".join(one[-2000:] for one in said)
+    assert training(run)["processes"] == 2
+    check_same_policy(run, alone)
 
 
 def test_ctrl_c_ends_the_processes_after_their_step_with_a_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
