@@ -57,7 +57,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the autoj command does
 
 from benchmarks.judging_ways import CANDIDATES, NEW_TOKENS, requests_of
-from benchmarks.machine import machine
+from benchmarks.machine import machine, without_paths
 from benchmarks.rival_sides import HUB_NAME, SIDES, Found
 from rewards.judges.config import DEFAULT_MODEL
 
@@ -265,12 +265,6 @@ def of_side(runs: Sequence[Found], tokenizer: Any) -> Found:
         **({"answers that the server counted": first["answered"]} if "answered" in first else {}),
         "versions": first["versions"],
     }
-
-
-def without_paths(flags: Sequence[str]) -> list[str]:
-    """The flags as anybody would write them."""
-    names = {"--flow": "FOLDER", "--prometheus": "PYTHON", "--vllm": "PYTHON"}
-    return [names.get(before, flag) for before, flag in zip(["", *flags], flags, strict=False)]
 
 
 if __name__ == "__main__":

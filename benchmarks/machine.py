@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def machine(*packages: str) -> dict[str, str | int]:
         found["threads"] = torch.get_num_threads()
         found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return found | {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+
+
+def without_paths(flags: Sequence[str]) -> list[str]:
+    """The flags as anybody would write them: places on this machine become FOLDER and PYTHON."""
+    names = {"--folder": "FOLDER", "--trl": "FOLDER", "--flow": "FOLDER", "--prometheus": "PYTHON", "--vllm": "PYTHON"}
+    return [names.get(before, flag) for before, flag in zip(["", *flags], flags, strict=False)]
 
 
 def _cpu() -> str:

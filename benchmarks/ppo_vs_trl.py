@@ -64,10 +64,10 @@ def main() -> int:
         for side in SIDES:
             found[side] += _in_a_process(options, side, first=run * options.starts)
             print(side, json.dumps([_short(one) for one in found[side][-options.starts :]]), flush=True)
-    from benchmarks.machine import machine
+    from benchmarks.machine import machine, without_paths
 
     written = {
-        "command": " ".join(["python -m benchmarks.ppo_vs_trl", *_without_folder(sys.argv[1:])]),
+        "command": " ".join(["python -m benchmarks.ppo_vs_trl", *without_paths(sys.argv[1:])]),
         "machine": machine("torch", "transformers"),
         "ours less trl": {
             name: compared(found["ours"], found["trl"], name) for name in ("reward after", "reward drawn")
@@ -221,11 +221,6 @@ def _short(one: Found) -> Found:
 def _medians(runs: list[Found]) -> dict[str, float]:
     names = [name for name, value in runs[0].items() if isinstance(value, int | float) and name != "seed"]
     return {name: statistics.median(run[name] for run in runs) for name in names}
-
-
-def _without_folder(flags: list[str]) -> list[str]:
-    """The flags as anybody would write them."""
-    return ["FOLDER" if number and flags[number - 1] == "--trl" else flag for number, flag in enumerate(flags)]
 
 
 if __name__ == "__main__":

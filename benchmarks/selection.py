@@ -25,7 +25,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, without_paths
 
 RESULTS = Path(__file__).parent / "results"
 PER_PROMPT = 8
@@ -247,7 +247,7 @@ def _ids(out: Path) -> set[str]:
 
 def _write(found: dict[str, dict[str, Any]]) -> None:
     result = {
-        "command": " ".join(["python -m benchmarks.selection", *_without_folder(sys.argv[1:])]),
+        "command": " ".join(["python -m benchmarks.selection", *without_paths(sys.argv[1:])]),
         "machine": machine("polars", "pandas", "datasets"),
         "rows": found,
         "exponents": {name: _exponents(found, name) for name in JOBS},
@@ -258,11 +258,6 @@ def _write(found: dict[str, dict[str, Any]]) -> None:
     for rows, jobs in found.items():
         for name, one in jobs.items():
             print(f"{int(rows):>12,} rows  {name:20s} {one['seconds']:9.1f} s  {one['peak GiB']:6.2f} GiB", flush=True)
-
-
-def _without_folder(flags: list[str]) -> list[str]:
-    """The flags as anybody would write them."""
-    return ["FOLDER" if number and flags[number - 1] == "--folder" else flag for number, flag in enumerate(flags)]
 
 
 def _exponents(found: dict[str, dict[str, Any]], name: str) -> dict[str, float] | None:

@@ -60,11 +60,16 @@ def fsdp2_on_a_cpu() -> None:
     state.AcceleratorState.__init__ = init
 
 
-def main(job: dict) -> None:
-    if job["launch"]["strategy"] == "fsdp2":
+def ready_for(strategy: str) -> None:
+    """What a process of the tests needs before it trains with a strategy on CPUs."""
+    if strategy == "fsdp2":
         fsdp2_on_a_cpu()
-    if job["launch"]["strategy"].startswith("zero"):
+    elif strategy.startswith("zero"):
         without_compiling()
+
+
+def main(job: dict) -> None:
+    ready_for(job["launch"]["strategy"])
     output, examples = Path(job["output"]), Path(job["examples"])
     train_judge(
         examples,

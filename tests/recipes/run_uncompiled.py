@@ -9,11 +9,8 @@ from __future__ import annotations
 import sys
 
 from recipes.cli import main
-from tests.judge_training.train_together import fsdp2_on_a_cpu, without_compiling
+from tests.judge_training.train_together import ready_for
 
 if __name__ == "__main__":
-    if "fsdp2" in sys.argv:
-        fsdp2_on_a_cpu()
-    else:
-        without_compiling()
+    ready_for(sys.argv[sys.argv.index("--launch.strategy") + 1])
     sys.exit(main(sys.argv[1:]))

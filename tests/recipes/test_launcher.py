@@ -63,6 +63,18 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def started(words: list[str]) -> subprocess.Popen[str]:
+    """The command in a process of its own, which goes on; all that it says is its stdout."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "recipes.cli", *words],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def files_in(run: RunFolder) -> set[str]:
     """Names of all files; each process has its own random state in a checkpoint."""
     return {
@@ -153,19 +165,9 @@ def test_two_launchers_that_meet_train_the_policy_that_one_process_does(tiny_mod
         free.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{free.getsockname()[1]}"
     words = [*flags("dpo", tiny_model, run.path, batch=1), "--nproc", "1", "--nnodes", "2", "--rdzv", place]
-    machines = [
-        subprocess.Popen(
-            [sys.executable, "-m", "recipes.cli", *words],
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    machines = [started(words) for _ in range(2)]
     try:
-        said = [machine.communicate(timeout=240)[1] for machine in machines]
+        said = [machine.communicate(timeout=240)[0] for machine in machines]
     finally:
         for machine in machines:
             machine.kill()
@@ -177,14 +179,7 @@ def test_two_launchers_that_meet_train_the_policy_that_one_process_does(tiny_mod
 def test_ctrl_c_ends_the_processes_after_their_step_with_a_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     words = [*flags("dpo", tiny_model, run.path, batch=1, steps=100_000), "--nproc", "2"]
-    job = subprocess.Popen(
-        [sys.executable, "-m", "recipes.cli", *words],
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    job = started(words)
     deadline = time.monotonic() + 240
     while not list(run.path.glob("policy/checkpoints/checkpoint-*/trainer_state.json")):
         assert job.poll() is None, job.communicate()[0][-3000:]

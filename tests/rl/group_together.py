@@ -13,7 +13,7 @@ from typing import Any
 from rewards.training.distributed import process_rank
 from rewards.training.launch_settings import LaunchSettings
 from rl.guard_callback import GuardCallback, Opinion
-from tests.judge_training.train_together import fsdp2_on_a_cpu, without_compiling
+from tests.judge_training.train_together import ready_for
 from tests.rl.group_toys import JOBS, group_settings
 from tests.rl.ppo_toys import prompts_of, vowels
 
@@ -25,10 +25,7 @@ def rule(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
 
 def main(path: Path) -> None:
     job = json.loads(path.read_text())
-    if job["launch"]["strategy"].startswith("zero"):
-        without_compiling()
-    if job["launch"]["strategy"] == "fsdp2":
-        fsdp2_on_a_cpu()
+    ready_for(job["launch"]["strategy"])
     looks: list[int] = []
 
     def look(step: int, model: Any, tokenizer: Any) -> Opinion:

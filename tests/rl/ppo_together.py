@@ -16,7 +16,7 @@ from rewards.training.distributed import process_rank
 from rewards.training.launch_settings import LaunchSettings
 from rl.ppo import train_ppo
 from rl.training_settings import PPOSettings
-from tests.judge_training.train_together import fsdp2_on_a_cpu, without_compiling
+from tests.judge_training.train_together import ready_for
 from tests.rl.ppo_toys import prompts_of, vowels
 
 
@@ -39,10 +39,7 @@ class Judge:
 
 def main(path: Path) -> None:
     job = json.loads(path.read_text())
-    if job["launch"]["strategy"].startswith("zero"):
-        without_compiling()
-    if job["launch"]["strategy"] == "fsdp2":
-        fsdp2_on_a_cpu()
+    ready_for(job["launch"]["strategy"])
     try:
         train_ppo(
             prompts_of(8),
